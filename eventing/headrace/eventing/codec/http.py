@@ -1,0 +1,104 @@
+"""CloudEvents over HTTP: binary, structured and batched mode (CloudEvents 1.0.2, HTTP protocol binding)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from headrace.errors import InvalidEventError
+from headrace.eventing.codec import json_format
+from headrace.eventing.event import CloudEvent, new_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Mode(Enum):
+    """How events stand in an HTTP message."""
+
+    BINARY = "binary"
+    STRUCTURED = "structured"
+    BATCHED = "batched"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpMessage:
+    """Headers and body of a request or a response."""
+
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+
+
+# Binding section 3.1.3.2: a space, a double quote, a percent sign, and all outside printable ASCII are encoded.
+_SAFE = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+
+def mode_of(headers: Mapping[str, str]) -> Mode | None:
+    """The mode of a message by its lower-case headers; None where it holds no CloudEvent.
+
+    A media type is compared without its parameters and in any case: ``application/cloudevents+json; charset=UTF-8``
+    is structured.
+
+    Raises:
+        InvalidEventError: a CloudEvents format other than JSON.
+    """
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == json_format.BATCH:
+        return Mode.BATCHED
+    if media_type == json_format.STRUCTURED:
+        return Mode.STRUCTURED
+    if media_type.startswith("application/cloudevents"):
+        raise InvalidEventError(f"CloudEvents format {media_type!r} is not supported; send JSON or binary mode")
+    # A message that has any ce- header means to be an event: a forgotten ce-id is an error, not plain JSON.
+    if any(name.startswith("ce-") for name in headers):
+        return Mode.BINARY
+    return None
+
+
+def read_binary(message: HttpMessage) -> CloudEvent:
+    """The event of a binary-mode message; an empty body is an event without data.
+
+    Raises:
+        InvalidEventError: an attribute is missing or malformed.
+    """
+    attributes = {name[3:]: _decode(name, value) for name, value in message.headers.items() if name.startswith("ce-")}
+    if content_type := message.headers.get("content-type"):
+        attributes["datacontenttype"] = content_type
+    return new_event(attributes, message.body or None)
+
+
+def write_binary(event: CloudEvent) -> HttpMessage:
+    """The event as ``ce-*`` headers, ``content-type`` and a body of its data."""
+    headers = {f"ce-{name}": _encode(v) for name, v in event.attributes.items() if name != "datacontenttype"}
+    if event.content_type is not None:
+        headers["content-type"] = event.content_type
+    return HttpMessage(headers, event.data or b"")
+
+
+def write_structured(event: CloudEvent) -> HttpMessage:
+    """The event as one JSON object."""
+    return HttpMessage({"content-type": json_format.STRUCTURED}, json_format.dump_event(event))
+
+
+def write_batch(events: Sequence[CloudEvent]) -> HttpMessage:
+    """The events as one JSON array, in order."""
+    return HttpMessage({"content-type": json_format.BATCH}, json_format.dump_batch(events))
+
+
+def _encode(value: str) -> str:
+    return value if value.isascii() and not (set(value) & {" ", '"', "%"}) else quote(value, safe=_SAFE)
+
+
+def _decode(name: str, value: str) -> str:
+    # Section 3.1.3.2: quoted values of older senders are unquoted, then percent-encoding is undone.
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if "%" not in value:
+        return value
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError as fault:
+        raise InvalidEventError(f"Header '{name}' is not percent-encoded UTF-8: {value!r}") from fault
