@@ -1,0 +1,102 @@
+"""``headrace``: the table of commands, and the one place where an error becomes an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. A mistake of the user's prints its message and a hint on
+standard error, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.errors import ConfigurationError, HeadraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+COMMANDS: dict[str, str] = {
+    "demo": "The main job on real pictures: from zero replicas to labels, and back to zero.",
+    "up": "Run the apps of a headrace.yaml on this machine until Ctrl-C.",
+    "publish": "Publish files as CloudEvents to a Kafka topic, one event a file.",
+    "results": "Print the results of a topic, live with --follow.",
+    "trace": "Print the trace of an event as a tree with durations.",
+    "status": "Show what the running `headrace up` does: services, replicas, addresses.",
+    "render": "Print the Kubernetes manifests of a headrace.yaml.",
+    "schema": "Print the JSON Schema of headrace.yaml, for editors.",
+    "serve": "Serve one model class over HTTP: what an InferenceService's containers run.",
+    "dispatch": "Deliver a topic's events to an app and its answers to Kafka: what the dispatcher runs.",
+    "broker": "Run the embedded Kafka broker alone.",
+}
+"""Every command in the order of ``--help``, with its line there. Command NAME is the function NAME of the module
+``headrace.cli.NAME``, imported only when it is called, so that ``--help`` and quick commands stay quick."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit the process with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _app(_called(words))(words, prog_name="headrace")
+    except ConfigurationError as fault:
+        _die(fault, 2)
+    except HeadraceError as fault:
+        _die(fault, 1)
+    except BrokenPipeError:
+        # The reader went away (`| head`): point stdout at nothing, or Python complains while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _called(words: Sequence[str]) -> str | None:
+    return next((word for word in words if word in COMMANDS), None) if words else None
+
+
+def _app(called: str | None) -> typer.Typer:
+    """The program with the called command loaded, and the others known by name and help line alone."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Event-driven serverless inference: CloudEvents in Kafka to models and back.",
+    )
+    app.callback()(_options)
+    for name, line in COMMANDS.items():
+        command = _load(name) if name == called else _named_only
+        app.command(name, short_help=line)(command)
+    return app
+
+
+def _load(name: str) -> Callable[..., None]:
+    command: Callable[..., None] = getattr(import_module(f"headrace.cli.{name}"), name)
+    return command
+
+
+def _named_only() -> None:
+    """Stands in the list of commands; never called, since a called command is loaded."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"headrace {metadata.version('headrace')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[  # noqa: ARG001  # typer reads the declaration; the callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def _die(fault: HeadraceError, code: int) -> None:
+    typer.echo(f"headrace: {fault}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
