@@ -8,28 +8,19 @@ neither an attempt nor the request's time.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from headrace.errors import DeadlineExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
+
+    from opentelemetry.context import Context
+
+    from headrace.eventing.clock import Clock
 
 PAUSE = 0.25
 """Seconds between two knocks that were answered at once with "not ready"."""
-
-
-class Clock(Protocol):
-    """Time, so that tests need not wait for it."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after this many seconds."""
 
 
 class Gate:
@@ -43,7 +34,7 @@ class Gate:
     """
 
     def __init__(
-        self, knock: Callable[[Mapping[str, str]], Awaitable[bool]], *, cold_start: float, idle: float, clock: Clock
+        self, knock: Callable[[Context], Awaitable[bool]], *, cold_start: float, idle: float, clock: Clock
     ) -> None:
         self._knock = knock
         self._cold_start = cold_start
@@ -60,11 +51,11 @@ class Gate:
         """The sink did not answer: whoever comes next knocks first."""
         self._answered = None
 
-    async def passed(self, trace: Mapping[str, str]) -> float:
+    async def passed(self, context: Context) -> float:
         """Wait until the sink is ready; the seconds waited.
 
         Args:
-            trace: Context of the event that waits: the cold start it causes becomes part of its trace.
+            context: Trace context of the event that waits: the cold start it causes becomes part of its trace.
 
         Raises:
             DeadlineExceededError: it did not open within the cold-start deadline.
@@ -73,14 +64,14 @@ class Gate:
             return 0.0
         began = self._clock.monotonic()
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.ensure_future(self._open(trace))
+            self._opening = asyncio.ensure_future(self._open(context))
         # Shielded: an event that gives up must not close the door to those behind it.
         await asyncio.shield(self._opening)
         return self._clock.monotonic() - began
 
-    async def _open(self, trace: Mapping[str, str]) -> None:
+    async def _open(self, context: Context) -> None:
         began = self._clock.monotonic()
-        while not await self._knock(trace):
+        while not await self._knock(context):
             if self._clock.monotonic() - began >= self._cold_start:
                 raise DeadlineExceededError(
                     f"The sink was not ready within its cold-start deadline of {self._cold_start:g} s",

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from headrace.errors import DeadlineExceededError, UnavailableError
 from headrace.eventing.codec.http import write_binary
 from headrace.eventing.sink import Reply
+from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from opentelemetry.context import Context
 
     from headrace.eventing.event import CloudEvent
 
 READY_PATH = "/v2/health/ready"
 KNOCK_TIMEOUT = 5.0
 """Seconds one knock may take: an activator holds it until a replica is ready, so it doubles as the wait."""
-MOST_REPLY_BYTES = 64 * 1024 * 1024
-"""An answer over this is refused: it could not be written to a topic either."""
+OK = 200
+CLIENT_ERROR = 400
 
 
 class HttpSink:
-    """A receiver of CloudEvents at a URL.
+    """A receiver of CloudEvents at a URL; see :class:`headrace.eventing.sink.Sink`.
 
     Args:
         url: Where events are posted.
@@ -40,27 +44,36 @@ class HttpSink:
         self._timeout = timeout
         self._connections = connections
         self._opened: aiohttp.ClientSession | None = None
+        self._tracer = tracing.tracer(__name__)
+        parts = urlsplit(url)
+        self._attributes: dict[str, str | int] = {
+            "http.request.method": "POST",
+            "url.full": url,
+            "server.address": parts.hostname or "",
+            "server.port": parts.port or 80,
+        }
 
     @property
     def url(self) -> str:
         """Where the events go."""
         return self._url
 
-    async def deliver(self, event: CloudEvent, trace: Mapping[str, str]) -> Reply:
-        """Post the event and read the whole answer; see :class:`headrace.eventing.sink.Sink`."""
-        message = write_binary(event)
-        headers = {**message.headers, **trace, "prefer": "reply"}
-        try:
-            async with self._session().post(self._url, data=message.body, headers=headers) as response:
-                body = await response.content.read(MOST_REPLY_BYTES)
-                return Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
-        except asyncio.TimeoutError as fault:
-            raise DeadlineExceededError(f"{self._url} gave no answer within {self._timeout:g} s") from fault
-        except aiohttp.ClientError as fault:
-            raise UnavailableError(f"{self._url} does not answer: {fault or type(fault).__name__}") from fault
+    async def deliver(self, event: CloudEvent, context: Context) -> Reply:
+        """Post the event, as a CLIENT span, and read the whole answer."""
+        span = self._tracer.start_span("POST", context, kind=tracing.SpanKind.CLIENT, attributes=self._attributes)
+        with tracing.recorded(span):
+            trace = tracing.inject(span)
+            current = {name: value for name, value in trace.items() if name != "baggage"}
+            message = write_binary(event.with_attributes(**current))
+            reply = await self._post(message.body, {**message.headers, **trace, "prefer": "reply"})
+            span.set_attribute("http.response.status_code", reply.status)
+            if reply.status >= CLIENT_ERROR:
+                tracing.fail(span, str(reply.status))
+            return reply
 
-    async def ready(self, trace: Mapping[str, str]) -> bool:
+    async def ready(self, context: Context) -> bool:
         """Knock at every part of the chain at once."""
+        trace = tracing.carrier(context)
         return all(await asyncio.gather(*(self._knock(url, trace) for url in self._ready_urls)))
 
     async def close(self) -> None:
@@ -68,11 +81,22 @@ class HttpSink:
         if self._opened is not None:
             await self._opened.close()
 
-    async def _knock(self, url: str, trace: Mapping[str, str]) -> bool:
+    async def _post(self, body: bytes, headers: dict[str, str]) -> Reply:
+        try:
+            async with self._session().post(self._url, data=body, headers=headers) as response:
+                return Reply(
+                    response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read()
+                )
+        except asyncio.TimeoutError as fault:
+            raise DeadlineExceededError(f"{self._url} gave no answer within {self._timeout:g} s") from fault
+        except aiohttp.ClientError as fault:
+            raise UnavailableError(f"{self._url} does not answer: {type(fault).__name__}: {fault}") from fault
+
+    async def _knock(self, url: str, trace: dict[str, str]) -> bool:
         timeout = aiohttp.ClientTimeout(total=KNOCK_TIMEOUT)
         try:
-            async with self._session().get(url, headers=dict(trace), timeout=timeout) as response:
-                return response.status == 200  # noqa: PLR2004  # HTTP's own number
+            async with self._session().get(url, headers=trace, timeout=timeout) as response:
+                return response.status == OK
         except (aiohttp.ClientError, asyncio.TimeoutError):
             return False
 
@@ -82,6 +106,5 @@ class HttpSink:
             self._opened = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
-                auto_decompress=True,
             )
         return self._opened

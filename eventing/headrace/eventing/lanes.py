@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headrace.eventing.log import Record
 
 Ordering = Literal["key", "partition", "none"]
+Item = TypeVar("Item")
 
 
 def lane_of(record: Record, ordering: Ordering) -> Hashable | None:
@@ -26,24 +27,24 @@ def lane_of(record: Record, ordering: Ordering) -> Hashable | None:
     return None
 
 
-class Lanes:
-    """Which records wait for one before them in their lane; owned by one event loop."""
+class Lanes(Generic[Item]):
+    """Which items wait for one before them in their lane; owned by one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, deque[Record]] = {}
+        self._waiting: dict[Hashable, deque[Item]] = {}
 
-    def enter(self, lane: Hashable | None, record: Record) -> bool:
-        """Take a record; True when it may start now, False when it waits for :meth:`leave`."""
+    def enter(self, lane: Hashable | None, item: Item) -> bool:
+        """Take an item; True when it may start now, False when it waits for :meth:`leave`."""
         if lane is None:
             return True
         if lane in self._waiting:
-            self._waiting[lane].append(record)
+            self._waiting[lane].append(item)
             return False
         self._waiting[lane] = deque()
         return True
 
-    def leave(self, lane: Hashable | None) -> Record | None:
-        """The record in front of this lane is done: the one that may start now, or None."""
+    def leave(self, lane: Hashable | None) -> Item | None:
+        """The item in front of this lane is done: the one that may start now, or None."""
         if lane is None:
             return None
         if self._waiting[lane]:

@@ -5,7 +5,7 @@ loses an event nor answers one twice, the commit's metadata names what is done b
 unfinished event was tried. Both travel in the same transaction as the results.
 
 Invariant: an offset is admitted at most once while this member owns the partition, and every admitted offset below
-``committed().offset`` is done.
+the committed one is done.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from headrace.eventing.log import Committed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
 WINDOW = 8192
 """Offsets beyond the committed one that may be done: 1 KiB as a bitmap, well within Kafka's 4,096 bytes of metadata."""
@@ -53,7 +54,7 @@ class Ledger:
 
     def admit(self, offset: int) -> bool:
         """Take an offset into work; False when it is done already, or in work."""
-        if offset in self._done or offset in self._open or (self._next is not None and offset < self.committed().offset):
+        if offset in self._done or offset in self._open or offset < self._base(self._open.keys(), self._done):
             return False
         self._open[offset] = self._restored.pop(offset, Attempts())
         if self._next is None or offset >= self._next:
@@ -70,10 +71,22 @@ class Ledger:
         self._open[offset] = Attempts(before.count + 1, before.first or now)
         return self._open[offset]
 
-    def complete(self, offset: int) -> None:
-        """An open offset is done."""
-        del self._open[offset]
-        self._done.add(offset)
+    def progress(self, finishing: AbstractSet[int] = frozenset()) -> Committed:
+        """What to commit when these open offsets are done with this very commit. Changes nothing: it may fail."""
+        remaining = self._open.keys() - finishing
+        done = self._done | finishing
+        base = self._base(remaining, done)
+        tried = {offset: a for offset, a in (self._restored | self._open).items() if offset not in finishing}
+        return Committed(base, _write(base, (offset for offset in done if offset >= base), tried))
+
+    def complete(self, finished: AbstractSet[int]) -> None:
+        """These open offsets are done, and committed as such."""
+        for offset in finished:
+            del self._open[offset]
+        self._done |= finished
+        base = self._base(self._open.keys(), self._done)
+        self._next = max(base, self._next or 0)
+        self._done = {offset for offset in self._done if offset >= base}
 
     @property
     def open(self) -> int:
@@ -85,14 +98,14 @@ class Ledger:
         """Whether the distance between the oldest open and the newest offset has reached the window."""
         return bool(self._open) and self._next is not None and self._next - min(self._open) >= WINDOW
 
-    def committed(self) -> Committed:
-        """What to commit now; forgets what lies below it."""
-        base = min(self._open) if self._open else (self._next or 0)
-        while not self._open and base in self._done:  # restored as done, and nothing before it is open
+    def _base(self, unfinished: AbstractSet[int], done: AbstractSet[int]) -> int:
+        """The lowest offset that is not done."""
+        if unfinished:
+            return min(unfinished)
+        base = self._next or 0
+        while base in done:  # restored as done, and nothing before it is open
             base += 1
-        self._next = max(base, self._next or 0)
-        self._done = {offset for offset in self._done if offset >= base}
-        return Committed(base, _write(base, self._done, self._open | self._restored))
+        return base
 
 
 def _write(base: int, done: Iterable[int], tried: dict[int, Attempts]) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -61,10 +62,10 @@ class RebalanceListener(Protocol):
     def assigned(self, committed: Mapping[Partition, Committed | None]) -> None:
         """These partitions are this member's now, with what the group committed last."""
 
-    async def revoked(self, partitions: Set[Partition]) -> None:
+    async def revoked(self, partitions: AbstractSet[Partition]) -> None:
         """These partitions leave when this returns: finish and commit what can be finished."""
 
-    def lost(self, partitions: Set[Partition]) -> None:
+    def lost(self, partitions: AbstractSet[Partition]) -> None:
         """These partitions are another member's already: commit nothing of theirs."""
 
 
@@ -81,7 +82,7 @@ class EventLog(Protocol):
     async def poll(self, most: int) -> Sequence[Record]:
         """The next records, at most ``most``; waits up to half a second, then answers with none."""
 
-    def pause(self, partitions: Set[Partition]) -> None:
+    def pause(self, partitions: AbstractSet[Partition]) -> None:
         """From the next poll on, deliver nothing of exactly these partitions; of all others, go on."""
 
     async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.context import Context
+
     from headrace.eventing.event import CloudEvent
 
 
@@ -29,20 +31,24 @@ class Sink(Protocol):
     def url(self) -> str:
         """Where the events go, for messages and dead letters."""
 
-    async def deliver(self, event: CloudEvent, trace: Mapping[str, str]) -> Reply:
+    async def deliver(self, event: CloudEvent, context: Context) -> Reply:
         """Hand over one event and wait for its answer.
 
         Args:
             event: The event, in the form it has for the receiver.
-            trace: ``traceparent`` and friends of the current span.
+            context: Trace context whose span is the parent of the call.
 
         Raises:
             UnavailableError: nothing answered (refused, reset, no such host).
             DeadlineExceededError: no answer within the request timeout.
         """
 
-    async def ready(self, trace: Mapping[str, str]) -> bool:
-        """Whether the receiver, and all it needs, can answer now; asking wakes what is scaled to zero."""
+    async def ready(self, context: Context) -> bool:
+        """Whether the receiver, and all it needs, can answer now; asking wakes what is scaled to zero.
+
+        Args:
+            context: Trace context of the event that waits: a cold start becomes part of its trace.
+        """
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -77,11 +77,26 @@ def extract(*carriers: Mapping[str, str]) -> Context:
     return Context()
 
 
-def inject(span: Span) -> dict[str, str]:
-    """``traceparent`` (and ``tracestate``) that make ``span`` the parent of the next hop; empty when untraced."""
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier, trace.set_span_in_context(span, Context()))
-    return carrier
+def inject(span: Span, context: Context | None = None) -> dict[str, str]:
+    """``traceparent`` (and ``tracestate``) that make ``span`` the parent of the next hop; empty when untraced.
+
+    Args:
+        span: The current span.
+        context: Where baggage to pass on is taken from; none where None.
+    """
+    return carrier(child_of(span, context))
+
+
+def carrier(context: Context) -> dict[str, str]:
+    """The headers that carry ``context`` to the next hop; empty when untraced."""
+    headers: dict[str, str] = {}
+    propagate.inject(headers, context)
+    return headers
+
+
+def child_of(span: Span, context: Context | None = None) -> Context:
+    """The context whose current span is ``span``, with the baggage of ``context``."""
+    return trace.set_span_in_context(span, context or Context())
 
 
 @contextmanager
@@ -133,6 +148,8 @@ def _export_to_collector(provider: TracerProvider, environment: Mapping[str, str
 __all__ = [
     "LOCAL_ENDPOINT",
     "SpanKind",
+    "carrier",
+    "child_of",
     "configure",
     "extract",
     "fail",

@@ -1,0 +1,32 @@
+"""Kafka's errors in Headrace's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka import errors
+
+from headrace.errors import ConfigurationError, PayloadTooLargeError, StorageFullError, UnavailableError
+
+if TYPE_CHECKING:
+    from headrace.errors import HeadraceError
+
+_TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
+_MISCONFIGURED = (errors.AuthorizationError, errors.InvalidTopicError, errors.KafkaConfigurationError)
+
+
+def translate(fault: Exception, what: str) -> HeadraceError:
+    """The Headrace error that a Kafka client's error is.
+
+    Args:
+        fault: What the client raised.
+        what: What was tried, with its place, for the message.
+    """
+    detail = f"{what}: {type(fault).__name__}: {fault}"
+    if isinstance(fault, _TOO_LARGE):
+        return PayloadTooLargeError(detail, hint="raise max.message.bytes of the topic, or send smaller data")
+    if isinstance(fault, errors.KafkaStorageError):
+        return StorageFullError(detail, hint="make room on the broker's disk")
+    if isinstance(fault, _MISCONFIGURED):
+        return ConfigurationError(detail)
+    return UnavailableError(detail, hint="is the broker running, and is this its address?")

@@ -1,0 +1,183 @@
+"""A consumer-group member on Kafka: the ``EventLog`` of production.
+
+Threads: the consumer belongs to one thread, the transactional producer to another, both to this object; the event
+loop only waits for them. kafka-python runs the rebalance callbacks on its network thread, where no call of the
+consumer may be made: they are short, and hand over to the loop and to the next poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+
+from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.transaction import TransactionalWriter
+from headrace.eventing.log import Committed, Partition, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from headrace.eventing.log import OutgoingRecord, RebalanceListener
+
+_log = logging.getLogger(__name__)
+POLL = 500
+"""Milliseconds that a poll waits for records."""
+SESSION = 15_000
+"""Milliseconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
+REVOKE_MARGIN = 5.0
+"""Seconds on top of the drain deadline before a revocation stops waiting for the loop."""
+
+
+class KafkaMember:
+    """One member; see :class:`headrace.eventing.log.EventLog`.
+
+    Args:
+        bootstrap: ``HOST:PORT`` of the broker.
+        topic: The topic to read.
+        group: Consumer group.
+        transactional_id: Names this member over its lives, so that a new life fences the old one.
+        drain: Seconds that a revocation may wait for work under way.
+    """
+
+    def __init__(self, bootstrap: str, *, topic: str, group: str, transactional_id: str, drain: float = 10.0) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._group = group
+        self._drain = drain
+        self._writer = TransactionalWriter(bootstrap, transactional_id)
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-read")
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="kafka-write")
+        self._consumer: Any = None
+        self._group_metadata: Any = None
+        self._paused: AbstractSet[Partition] = frozenset()
+        self._arrived: set[Partition] = set()
+
+    async def start(self, listener: RebalanceListener) -> None:
+        """Join the group; see :class:`headrace.eventing.log.EventLog`."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        await self._loop.run_in_executor(self._reading, self._open)
+
+    async def poll(self, most: int) -> Sequence[Record]:
+        """The next records."""
+        committed, records = await self._loop.run_in_executor(self._reading, self._poll, most)
+        if committed:
+            self._listener.assigned(committed)
+        return records
+
+    def pause(self, partitions: AbstractSet[Partition]) -> None:
+        """From the next poll on, deliver nothing of exactly these partitions."""
+        self._paused = frozenset(partitions)
+
+    async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+        """One transaction."""
+        await self._loop.run_in_executor(self._writing, self._writer.write, records, done, self._group_metadata)
+
+    async def close(self) -> None:
+        """Leave the group."""
+        await self._loop.run_in_executor(self._writing, self._writer.close)
+        await self._loop.run_in_executor(self._reading, self._close)
+        self._reading.shutdown(wait=False)
+        self._writing.shutdown(wait=False)
+
+    # --- on the reading thread ---
+
+    def _open(self) -> None:
+        try:
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                group_id=self._group,
+                client_id="headrace-dispatcher",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                session_timeout_ms=SESSION,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                fetch_max_wait_ms=POLL,
+            )
+            self._consumer.subscribe([self._topic], listener=_Callbacks(self))
+        except KafkaError as fault:
+            raise translate(fault, f"consume {self._topic} from Kafka at {self._bootstrap}") from fault
+
+    def _poll(self, most: int) -> tuple[dict[Partition, Committed | None], list[Record]]:
+        try:
+            self._apply_pauses()
+            batches = self._consumer.poll(timeout_ms=POLL, max_records=most)
+            self._group_metadata = self._consumer.group_metadata()
+            arrived, self._arrived = self._arrived, set()
+            committed = {partition: self._committed(partition) for partition in sorted(arrived)}
+        except KafkaError as fault:
+            # kafka-python has reconnected and retried by itself until here; the dispatcher polls again.
+            _log.warning("poll of %s failed, polling again: %s: %s", self._topic, type(fault).__name__, fault)
+            return {}, []
+        return committed, [_record(raw) for batch in batches.values() for raw in batch]
+
+    def _apply_pauses(self) -> None:
+        owned = {Partition(*raw) for raw in self._consumer.assignment()}
+        paused = {Partition(*raw) for raw in self._consumer.paused()}
+        wanted = self._paused & owned
+        self._consumer.pause(*(TopicPartition(*p) for p in wanted - paused))
+        self._consumer.resume(*(TopicPartition(*p) for p in (paused & owned) - wanted))
+
+    def _committed(self, partition: Partition) -> Committed | None:
+        known = self._consumer.committed(TopicPartition(*partition), metadata=True)
+        return Committed(known.offset, known.metadata or "") if known is not None and known.offset >= 0 else None
+
+    def _close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close(autocommit=False)
+
+    # --- on kafka-python's network thread ---
+
+    def on_assigned(self, partitions: Iterable[Partition]) -> None:
+        """Remember them: what was committed for them can only be asked after the callback."""
+        self._arrived |= set(partitions)
+
+    def on_revoked(self, partitions: AbstractSet[Partition]) -> None:
+        """Let the dispatcher finish what it can, and wait for it."""
+        self._arrived -= partitions
+        if not partitions or self._loop.is_closed():
+            return
+        draining: Future[None] = asyncio.run_coroutine_threadsafe(self._listener.revoked(partitions), self._loop)
+        try:
+            draining.result(self._drain + REVOKE_MARGIN)
+        except FutureTimeoutError:
+            _log.warning("giving up %d partitions with work unfinished: it will be done elsewhere", len(partitions))
+            self.on_lost(partitions)
+
+    def on_lost(self, partitions: AbstractSet[Partition]) -> None:
+        """They are another member's already."""
+        self._arrived -= partitions
+        self._loop.call_soon_threadsafe(self._listener.lost, partitions)
+
+
+class _Callbacks(ConsumerRebalanceListener):
+    def __init__(self, member: KafkaMember) -> None:
+        self._member = member
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._member.on_assigned(Partition(*raw) for raw in assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._member.on_revoked({Partition(*raw) for raw in revoked})
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._member.on_lost({Partition(*raw) for raw in lost})
+
+
+def _record(raw: Any) -> Record:
+    return Record(
+        Partition(raw.topic, raw.partition), raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)
+    )
+
+
+__all__ = ["KafkaMember"]
