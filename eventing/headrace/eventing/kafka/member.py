@@ -60,6 +60,8 @@ class KafkaMember:
         self._group_metadata: Any = None
         self._paused: AbstractSet[Partition] = frozenset()
         self._arrived: set[Partition] = set()
+        """Assigned, and not yet told to the listener."""
+        self._owned: set[Partition] = set()
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see :class:`headrace.eventing.log.EventLog`."""
@@ -70,8 +72,9 @@ class KafkaMember:
     async def poll(self, most: int) -> Sequence[Record]:
         """The next records."""
         committed, records = await self._loop.run_in_executor(self._reading, self._poll, most)
-        if committed:
-            self._listener.assigned(committed)
+        # A partition may have gone again while the poll that brought it was under way.
+        if still_ours := {p: known for p, known in committed.items() if p in self._owned}:
+            self._listener.assigned(still_ours)
         return records
 
     def pause(self, partitions: AbstractSet[Partition]) -> None:
@@ -84,8 +87,8 @@ class KafkaMember:
 
     async def close(self) -> None:
         """Leave the group."""
+        await self._loop.run_in_executor(self._reading, self._close)  # revokes, and so may still commit
         await self._loop.run_in_executor(self._writing, self._writer.close)
-        await self._loop.run_in_executor(self._reading, self._close)
         self._reading.shutdown(wait=False)
         self._writing.shutdown(wait=False)
 
@@ -140,11 +143,14 @@ class KafkaMember:
 
     def on_assigned(self, partitions: Iterable[Partition]) -> None:
         """Remember them: what was committed for them can only be asked after the callback."""
-        self._arrived |= set(partitions)
+        arrived = set(partitions)
+        self._arrived |= arrived
+        self._owned |= arrived
 
     def on_revoked(self, partitions: AbstractSet[Partition]) -> None:
         """Let the dispatcher finish what it can, and wait for it."""
         self._arrived -= partitions
+        self._owned -= partitions
         if not partitions or self._loop.is_closed():
             return
         draining: Future[None] = asyncio.run_coroutine_threadsafe(self._listener.revoked(partitions), self._loop)
@@ -157,6 +163,7 @@ class KafkaMember:
     def on_lost(self, partitions: AbstractSet[Partition]) -> None:
         """They are another member's already."""
         self._arrived -= partitions
+        self._owned -= partitions
         self._loop.call_soon_threadsafe(self._listener.lost, partitions)
 
 
