@@ -39,8 +39,9 @@ _WANTED = {
 
 def describe(error: ErrorDetails) -> tuple[Path, str]:
     """Where one of pydantic's errors stands, and its sentence: the path, what is wrong, how to mend it."""
-    path = _as_written(step for step in error["loc"] if step != "[key]")
+    steps = tuple(step for step in error["loc"] if step != "[key]")
     kind = error["type"]
+    path = steps if kind == "extra_forbidden" else _as_written(steps)
     if kind == "missing":
         return path, f"{dotted(path)}: is missing ({_purpose(path)})"
     if kind == "extra_forbidden":

@@ -19,7 +19,8 @@ _DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 _IDENTIFIER = r"[A-Za-z_]\w*"
 _MODULE = re.compile(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*:{_IDENTIFIER}\Z")
 _FILE = re.compile(rf"[^:\x00-\x1f]+\.py:{_IDENTIFIER}\Z")
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[!-~]+\Z")
+SCHEMES = ("pypi", "file", "s3", "gs", "hf", "https", "http", "pvc", "hdfs", "webhdfs", "oci")
+"""Where models may come from: the first two are Headrace's, the others KServe's."""
 _VARIABLE = re.compile(rf"{_IDENTIFIER}\Z", re.ASCII)
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:@-]*\Z")
 _WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
@@ -81,9 +82,14 @@ def class_path(value: str) -> str:
 
 
 def uri(value: str) -> str:
-    """A URI with a scheme."""
-    if not _URI.match(value):
-        raise ValueError("write a URI with its scheme: s3://, hf://, https://, pypi://; file:///PATH for a local file")
+    """Where a model is: a URI of a scheme that Headrace or KServe fetches, or a path."""
+    scheme, found, rest = value.partition("://")
+    if not value or not value.isprintable():
+        raise ValueError("write a URI such as s3://BUCKET/PATH, or a path")
+    if found and scheme not in SCHEMES:
+        raise ValueError(f"scheme {scheme}:// is unknown; known are {', '.join(f'{each}://' for each in SCHEMES)}")
+    if found and (not rest or " " in rest):
+        raise ValueError("a URI needs something after ://, and no space")
     return value
 
 

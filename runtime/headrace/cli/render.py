@@ -1,0 +1,97 @@
+"""``headrace render``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headrace.manifests.options import RenderOptions
+    from headrace.manifests.resource import Resource
+
+
+def render(
+    file: Annotated[Path, typer.Option("-f", "--file", help="The headrace.yaml with the apps.")] = Path(
+        "headrace.yaml"
+    ),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for one file a resource; standard output without.")
+    ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            help="Bootstrap servers in the cluster, HOST:PORT[,...]. Topics are rendered for Strimzi's alone."
+        ),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of the dispatcher, and of containers whose app names none.")
+    ] = None,
+) -> None:
+    """Print the Kubernetes manifests of a headrace.yaml.
+
+    The same file and options give the same bytes.
+    """
+    from headrace.manifests.loading import load_apps
+    from headrace.manifests.rendering import render_all
+    from headrace.manifests.yaml_text import to_yaml
+
+    apps = load_apps(file)
+    options = _options(kafka, image)
+    resources = render_all(apps, options)
+    if output is None:
+        typer.echo(to_yaml(resources), nl=False)
+    else:
+        _write(resources, output)
+        typer.echo(
+            f"{len(resources)} manifests of {len(apps)} {'app' if len(apps) == 1 else 'apps'} in {output}", err=True
+        )
+    for note in _notes(resources, options):
+        typer.echo(f"headrace: {note}", err=True)
+
+
+def _options(kafka: str | None, image: str | None) -> RenderOptions:
+    from headrace.manifests.options import RenderOptions, default_image, strimzi_of
+
+    usual = RenderOptions()
+    servers = kafka or usual.kafka
+    if not all(_is_address(server) for server in servers.split(",")):
+        raise ConfigurationError(f"--kafka {servers!r} is no list of HOST:PORT", hint="write --kafka HOST:9092")
+    return RenderOptions(image=image or default_image(), kafka=servers, strimzi=strimzi_of(servers))
+
+
+def _is_address(server: str) -> bool:
+    host, colon, port = server.rpartition(":")
+    return bool(host and colon and port.isdecimal() and host == host.strip())
+
+
+def _notes(resources: Sequence[Resource], options: RenderOptions) -> list[str]:
+    """What the reader of the manifests must still see to."""
+    from headrace.manifests.options import PLACEHOLDER_IMAGE
+
+    notes = []
+    if f"{PLACEHOLDER_IMAGE}:" in str(resources):
+        notes.append(f"note: {options.image} is a placeholder; name your image with --image or `image:` in the spec")
+    if options.strimzi is None:
+        notes.append(f"note: {options.kafka} is not Strimzi's, so no topics are rendered; make them yourself")
+    return notes
+
+
+def _write(resources: Sequence[Resource], folder: Path) -> None:
+    from headrace.manifests.yaml_text import to_yaml
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in resources:
+            about = each["metadata"]
+            name = f"{about['namespace']}.{each['kind'].lower()}.{about['name']}.yaml"
+            (folder / name).write_text(to_yaml([each]), encoding="utf-8")
+    except OSError as fault:
+        raise ConfigurationError(
+            f"{folder} cannot be written: {fault.strerror}", hint="name another -o FOLDER"
+        ) from fault
