@@ -30,6 +30,8 @@ class RunningApp:
     name: str
     namespace: str
     topics: tuple[str, ...] = ()
+    results: str = ""
+    """The topic of its answers; empty where they are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,9 @@ def created(pid: int) -> float | None:
 
 
 def _state(document: dict[str, Any]) -> State:
-    apps = tuple(RunningApp(app["name"], app["namespace"], tuple(app["topics"])) for app in document.pop("apps"))
+    apps = tuple(
+        RunningApp(app["name"], app["namespace"], tuple(app["topics"]), app["results"]) for app in document.pop("apps")
+    )
     return State(**document, apps=apps)
 
 
