@@ -130,8 +130,12 @@ class Settler:
         written: list[OutgoingRecord] = []
         spans: list[Span] = []
 
-        def publish(topic: str, make: Callable[[Mapping[str, str]], OutgoingRecord]) -> None:
-            attributes = {"messaging.system": "kafka", "messaging.destination.name": topic}
+        def publish(topic: str, identifier: str, make: Callable[[Mapping[str, str]], OutgoingRecord]) -> None:
+            attributes = {
+                "messaging.system": "kafka",
+                "messaging.destination.name": topic,
+                "messaging.message.id": identifier,
+            }
             span = self._tracer.start_span(
                 f"publish {topic}",
                 context,
@@ -144,12 +148,13 @@ class Settler:
         if failure := answer.failure:
             publish(
                 self._dead_letters,
+                event.id,
                 lambda trace: dead_letter(record, event, failure, topic=self._dead_letters, trace=trace),
             )
         reply = self._reply(event, answer)
         if self._results and reply:
             topic = self._results
-            publish(topic, lambda trace: write_record(reply, topic, trace=trace))
+            publish(topic, reply.id, lambda trace: write_record(reply, topic, trace=trace))
         return Outcome(record, event, tuple(written), (*spans, *([receive] if receive else [])), context)
 
     def _reply(self, event: CloudEvent, answer: Answer) -> CloudEvent | None:

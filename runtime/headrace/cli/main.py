@@ -86,7 +86,7 @@ def _version(asked: bool) -> None:
 
 
 def _options(
-    version: Annotated[  # noqa: ARG001  # typer reads the declaration; the callback does the work
+    version: Annotated[  # typer reads the declaration; the callback does the work
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

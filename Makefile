@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` runs the main job, `make test` the tests. Both set up .venv themselves.
+# PYTHON names another interpreter (3.10 to 3.13); VENV another folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MYPY_FLAGS ?=
+
+.PHONY: help demo test check format setup clean
+
+help:
+	@echo "make demo    pictures through Kafka, a transformer and a predictor, from zero replicas and back"
+	@echo "make test    style, types, layers and all tests"
+	@echo "make check   style, types and layers alone"
+	@echo "make format  format the code"
+	@echo "make clean   take $(VENV) away"
+
+demo: $(STAMP)
+	$(BIN)/headrace demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(MYPY_FLAGS)
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: $(STAMP)
+
+# Made anew when what is to be installed changes; else a second run finds nothing to do.
+$(STAMP): pyproject.toml constraints.txt requirements-weights.txt scripts/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup
+	@touch $(STAMP)
+
+clean:
+	rm -rf "$(VENV)"

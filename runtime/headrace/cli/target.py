@@ -1,0 +1,40 @@
+"""Which broker, which twin: what the commands share when the user names none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from headrace.local.state import Home
+from headrace.telemetry import tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+DEFAULT_KAFKA = "127.0.0.1:9092"
+KAFKA_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
+KAFKA_HELP = "HOST:PORT of the broker [default: $KAFKA_BOOTSTRAP_SERVERS, else that of the running `headrace up`]"
+OUTPUT_HELP = "table for people, json for programs."
+
+
+def kafka_address(given: str | None) -> str:
+    """The broker to use: the one given, the environment's, the running twin's, or Kafka's usual port here."""
+    if given or (given := os.environ.get(KAFKA_VARIABLE)):
+        return given
+    running = Home.of().read()
+    return running.kafka if running else DEFAULT_KAFKA
+
+
+def trace_this_command(service: str) -> TracerProvider | None:
+    """Send this command's spans to the running twin's store too, so that a trace begins where the event does."""
+    environment = dict(os.environ)
+    running = Home.of().read()
+    if running:
+        environment.setdefault(tracing.LOCAL_ENDPOINT, running.otlp)
+    return tracing.configure(service, environment)
+
+
+def person_looks_on() -> bool:
+    """Whether standard error is a terminal: then long work shows its progress there."""
+    return sys.stderr.isatty()
