@@ -1,0 +1,146 @@
+"""Producer ids and transactions: InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.local.broker.api.offsets import sort_offsets
+from headrace.local.broker.codes import Code, Refusal
+from headrace.local.broker.messages import producer
+
+if TYPE_CHECKING:
+    from headrace.local.broker.core import Call, Core
+    from headrace.local.broker.ledger import TopicPartition
+
+# From these versions on, clients know PRODUCER_FENCED; before, the same is called INVALID_PRODUCER_EPOCH.
+_INIT_KNOWS_FENCED = 4
+_KNOWS_FENCED = 2
+_OFFSETS_NAME_MEMBER = 3
+
+
+def init_producer_id(core: Core, call: Call) -> Any:
+    """A producer id for an idempotent producer, or id and epoch of a transactional one."""
+    request = call.request
+    try:
+        if request.transactional_id is None:
+            producer_id, epoch = core.ledger.new_producer_id(), 0
+        else:
+            producer_id, epoch = core.transactions.identify(
+                request.transactional_id, request.transaction_timeout_ms, request.producer_id, request.producer_epoch
+            )
+    except Refusal as refusal:
+        code = _told(refusal, known=call.version >= _INIT_KNOWS_FENCED)
+        return producer.InitProducerIdResponse(error_code=code, producer_id=-1, producer_epoch=-1)
+    return producer.InitProducerIdResponse(error_code=Code.NONE, producer_id=producer_id, producer_epoch=epoch)
+
+
+def add_partitions(core: Core, call: Call) -> Any:
+    """Make partitions part of a transaction, all or none."""
+    request = call.request
+    topics = request.v3_and_below_topics
+    wanted = [(topic.name, partition) for topic in topics for partition in topic.partitions]
+    unknown = {one for one in wanted if not _exists(core, one)}
+    code = Code.OPERATION_NOT_ATTEMPTED if unknown else Code.NONE
+    if not unknown:
+        try:
+            core.transactions.add_partitions(
+                request.v3_and_below_transactional_id,
+                request.v3_and_below_producer_id,
+                request.v3_and_below_producer_epoch,
+                wanted,
+            )
+        except Refusal as refusal:
+            code = _told(refusal, known=call.version >= _KNOWS_FENCED)
+    answer = producer.AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult
+    partition_answer = answer.AddPartitionsToTxnPartitionResult
+    return producer.AddPartitionsToTxnResponse(
+        results_by_topic_v3_and_below=[
+            answer(
+                name=topic.name,
+                results_by_partition=[
+                    partition_answer(
+                        partition_index=partition,
+                        partition_error_code=Code.UNKNOWN_TOPIC_OR_PARTITION
+                        if (topic.name, partition) in unknown
+                        else code,
+                    )
+                    for partition in topic.partitions
+                ],
+            )
+            for topic in topics
+        ]
+    )
+
+
+def _exists(core: Core, partition: TopicPartition) -> bool:
+    topic = core.catalogue.get(partition[0])
+    return topic is not None and 0 <= partition[1] < len(topic.partitions)
+
+
+def add_offsets(core: Core, call: Call) -> Any:
+    """Make a group's offsets part of a transaction."""
+    request = call.request
+    code = Code.NONE
+    try:
+        core.groups.found_or_made(request.group_id)
+        core.transactions.add_group(
+            request.transactional_id, request.producer_id, request.producer_epoch, request.group_id
+        )
+    except Refusal as refusal:
+        code = _told(refusal, known=call.version >= _KNOWS_FENCED)
+    return producer.AddOffsetsToTxnResponse(error_code=code)
+
+
+def txn_offset_commit(core: Core, call: Call) -> Any:
+    """Add offsets that come into force with the commit; a member of an older generation is refused (KIP-447)."""
+    request = call.request
+    code = Code.NONE
+    codes: dict[TopicPartition, Code] = {}
+    try:
+        if call.version >= _OFFSETS_NAME_MEMBER and (request.member_id or request.generation_id >= 0):
+            core.groups.found_or_made(request.group_id).check_commit(
+                request.member_id, request.group_instance_id, request.generation_id
+            )
+        accepted, codes = sort_offsets(core, request.topics)
+        core.transactions.add_offsets(
+            request.transactional_id, request.producer_id, request.producer_epoch, request.group_id, accepted
+        )
+    except Refusal as refusal:
+        # No version of this response knows PRODUCER_FENCED.
+        code = _told(refusal, known=False)
+    answer = producer.TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic
+    partition = answer.TxnOffsetCommitResponsePartition
+    return producer.TxnOffsetCommitResponse(
+        topics=[
+            answer(
+                name=topic.name,
+                partitions=[
+                    partition(
+                        partition_index=one.partition_index,
+                        error_code=code or codes.get((topic.name, one.partition_index), Code.NONE),
+                    )
+                    for one in topic.partitions
+                ],
+            )
+            for topic in request.topics
+        ]
+    )
+
+
+def end_txn(core: Core, call: Call) -> Any:
+    """Commit or abort a transaction; when this is answered without an error, it has happened for every reader."""
+    request = call.request
+    code = Code.NONE
+    try:
+        core.transactions.end(
+            request.transactional_id, request.producer_id, request.producer_epoch, commit=request.committed
+        )
+    except Refusal as refusal:
+        code = _told(refusal, known=call.version >= _KNOWS_FENCED)
+    return producer.EndTxnResponse(error_code=code)
+
+
+def _told(refusal: Refusal, *, known: bool) -> Code:
+    if refusal.code is Code.PRODUCER_FENCED and not known:
+        return Code.INVALID_PRODUCER_EPOCH
+    return refusal.code

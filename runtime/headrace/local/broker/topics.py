@@ -1,0 +1,234 @@
+"""The catalogue of topics: durable in one small file that is replaced whole; owns the partitions' logs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from headrace.errors import ConfigurationError
+from headrace.local.broker import configs
+from headrace.local.broker.codes import Code, Refusal
+from headrace.local.broker.disk import replace
+from headrace.local.broker.log import PartitionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from headrace.local.broker.settings import BrokerSettings
+
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
+MAX_PARTITIONS = 10_000
+"""Partitions of one topic: each is an open file."""
+
+
+@dataclass(slots=True)
+class Topic:
+    """One topic."""
+
+    name: str
+    configs: dict[str, str]
+    """What a client has set; everything else has its default."""
+    max_message_bytes: int
+    """Most bytes of a record batch, from the configs."""
+    partitions: list[PartitionLog] = field(default_factory=list)
+
+
+class Catalogue:
+    """Every topic of a broker.
+
+    Args:
+        data: The broker's data folder.
+        settings: Defaults of new topics.
+
+    Raises:
+        ConfigurationError: the folder holds a catalogue that cannot be read.
+    """
+
+    def __init__(self, data: Path, settings: BrokerSettings) -> None:
+        self._path = data / "topics.json"
+        self._logs = data / "topics"
+        self._settings = settings
+        self._topics: dict[str, Topic] = {}
+        self.cluster_id = ""
+        self._load()
+
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(self._topics.values())
+
+    def get(self, name: str) -> Topic | None:
+        """The topic, or None."""
+        return self._topics.get(name)
+
+    def log(self, topic: str, partition: int) -> PartitionLog:
+        """The log of a partition.
+
+        Raises:
+            Refusal: there is none.
+        """
+        known = self._topics.get(topic)
+        if known is None or not 0 <= partition < len(known.partitions):
+            raise Refusal(Code.UNKNOWN_TOPIC_OR_PARTITION)
+        return known.partitions[partition]
+
+    def check_new(self, name: str, partitions: int, topic_configs: Mapping[str, str]) -> None:
+        """Check whether a topic could be made.
+
+        Raises:
+            Refusal: it is there already, or its name, number of partitions or a config is not allowed.
+        """
+        if not _NAME.match(name) or name in {".", ".."}:
+            raise Refusal(Code.INVALID_TOPIC, f"A topic name has 1 to 249 of a-z A-Z 0-9 . _ -, not {name!r}")
+        if name in self._topics:
+            raise Refusal(Code.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists")
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise Refusal(Code.INVALID_PARTITIONS, f"A topic has 1 to {MAX_PARTITIONS} partitions, not {partitions}")
+        configs.check(topic_configs)
+
+    def create(self, name: str, partitions: int, topic_configs: Mapping[str, str]) -> Topic:
+        """Make a topic; it is durable when this returns.
+
+        Raises:
+            Refusal: as :meth:`check_new`, or the disk is full.
+        """
+        self.check_new(name, partitions, topic_configs)
+        # What a crash in the middle of a deletion left must not come back to life.
+        shutil.rmtree(self._logs / name, ignore_errors=True)
+        topic = self._topic(name, topic_configs)
+        self._topics[name] = topic
+        try:
+            self._open(topic, partitions)
+            self._save()
+        except (OSError, Refusal) as fault:
+            self._close(self._topics.pop(name))
+            raise Refusal(Code.KAFKA_STORAGE_ERROR, f"Topic '{name}' cannot be made: {fault}") from fault
+        return topic
+
+    def found_or_created(self, name: str) -> Topic | None:
+        """The topic, made with the defaults where it is missing and the settings allow that; else None.
+
+        Raises:
+            Refusal: the name is not allowed, or the disk is full.
+        """
+        known = self._topics.get(name)
+        if known is None and self._settings.auto_create_topics:
+            known = self.create(name, self._settings.default_partitions, {})
+        return known
+
+    def grow(self, name: str, partitions: int, *, dry: bool = False) -> None:
+        """Give a topic more partitions.
+
+        Raises:
+            Refusal: it is not there, has as many already, or the disk is full.
+        """
+        topic = self._known(name)
+        current = len(topic.partitions)
+        if not current < partitions <= MAX_PARTITIONS:
+            raise Refusal(
+                Code.INVALID_PARTITIONS, f"Topic '{name}' has {current} partitions, {partitions} is no larger number"
+            )
+        if dry:
+            return
+        try:
+            self._open(topic, partitions)
+            self._save()
+        except OSError as fault:
+            for log in topic.partitions[current:]:
+                log.close()
+            del topic.partitions[current:]
+            raise Refusal(Code.KAFKA_STORAGE_ERROR, f"Topic '{name}' cannot grow: {fault}") from fault
+
+    def configure(self, name: str, topic_configs: Mapping[str, str], *, dry: bool = False) -> None:
+        """Replace what is set of a topic's configs.
+
+        Raises:
+            Refusal: it is not there, a config is not allowed, or the disk is full.
+        """
+        topic = self._known(name)
+        configs.check(topic_configs)
+        if dry:
+            return
+        before = topic.configs
+        topic.configs = dict(topic_configs)
+        try:
+            self._save()
+        except Refusal:
+            topic.configs = before
+            raise
+        topic.max_message_bytes = self._max_message_bytes(topic_configs)
+
+    def delete(self, name: str) -> None:
+        """Remove a topic and its records.
+
+        Raises:
+            Refusal: it is not there, or the disk fails.
+        """
+        topic = self._known(name)
+        del self._topics[name]
+        try:
+            self._save()
+        except Refusal:
+            self._topics[name] = topic
+            raise
+        self._close(topic)
+        shutil.rmtree(self._logs / name, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close every log."""
+        for topic in self._topics.values():
+            self._close(topic)
+
+    def _known(self, name: str) -> Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            raise Refusal(Code.UNKNOWN_TOPIC_OR_PARTITION, f"There is no topic '{name}'")
+        return topic
+
+    def _topic(self, name: str, topic_configs: Mapping[str, str]) -> Topic:
+        return Topic(name, dict(topic_configs), self._max_message_bytes(topic_configs))
+
+    def _max_message_bytes(self, topic_configs: Mapping[str, str]) -> int:
+        return int(topic_configs.get(configs.MAX_MESSAGE_BYTES, self._settings.max_message_bytes))
+
+    def _open(self, topic: Topic, partitions: int) -> None:
+        for index in range(len(topic.partitions), partitions):
+            path = self._logs / topic.name / f"{index}.log"
+            topic.partitions.append(PartitionLog(path, flush=self._settings.flush))
+
+    @staticmethod
+    def _close(topic: Topic) -> None:
+        for log in topic.partitions:
+            log.close()
+
+    def _load(self) -> None:
+        try:
+            stored: dict[str, Any] = orjson.loads(self._path.read_bytes())
+            self.cluster_id = stored["cluster"]
+            topics = [(name, one["partitions"], one["configs"]) for name, one in stored["topics"].items()]
+        except FileNotFoundError:
+            self.cluster_id = uuid.uuid4().hex[:22]
+            self._save()
+            return
+        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            raise ConfigurationError(
+                f"The broker's catalogue {self._path} is damaged: {fault}",
+                hint="put a copy back, or name another folder with --data",
+            ) from fault
+        for name, partitions, topic_configs in topics:
+            topic = self._topics[name] = self._topic(name, topic_configs)
+            self._open(topic, partitions)
+
+    def _save(self) -> None:
+        topics = {
+            topic.name: {"partitions": len(topic.partitions), "configs": topic.configs}
+            for topic in self._topics.values()
+        }
+        try:
+            replace(self._path, orjson.dumps({"cluster": self.cluster_id, "topics": topics}))
+        except OSError as fault:
+            raise Refusal(Code.KAFKA_STORAGE_ERROR, f"{self._path}: {fault.strerror}") from fault
