@@ -25,6 +25,8 @@ _NOT_YET = {
     ("spec", "trigger", "delivery"): "only Headrace's own dispatcher delivers in this version; remove the key",
 }
 _NOT_YET["spec", "trigger", "filters"] = _NOT_YET["spec", "trigger", "filter"]
+_RESULTS = ("spec", "results")
+"""Its topic is compared with the trigger's, so pydantic puts the fault one level too high."""
 _LONGEST_VALUE = 60
 _WANTED = {
     "string_type": "must be text",
@@ -46,7 +48,10 @@ def describe(error: ErrorDetails) -> tuple[Path, str]:
         return path, f"{dotted(path)}: is missing ({_purpose(path)})"
     if kind == "extra_forbidden":
         return path, f"{dotted(path)}: {_unknown(path)}"
-    return path, f"{dotted(path)}: {_shown(error['input'])}: {_reason(error)}"
+    value = error["input"]
+    if kind == "value_error" and path == _RESULTS and isinstance(value, dict):
+        path, value = (*path, "topic"), value.get("topic")
+    return path, f"{dotted(path)}: {_shown(value)}: {_reason(error)}"
 
 
 def _as_written(steps: Iterable[str | int]) -> Path:
