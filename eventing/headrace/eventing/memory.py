@@ -79,6 +79,10 @@ class MemoryLog:
             records = self._take(most)
         return records
 
+    def position(self, partition: Partition) -> int:
+        """The next offset that a poll delivers."""
+        return self._position[partition]
+
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """Deliver nothing of exactly these partitions."""
         self._paused = partitions

@@ -128,5 +128,5 @@ def _unbase64(text: object) -> bytes:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", float: "a decimal number", type(None): "null"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
