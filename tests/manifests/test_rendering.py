@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -105,7 +104,9 @@ def test_the_containers_know_who_they_are(app_of: MakeApp) -> None:
     ("model", "fetched"),
     [("s3://b/m", True), ("hf://o/m", True), ("pvc://claim/m", True), ("pypi://a==1/b", False), ("m.pt", False)],
 )
-def test_kserve_fetches_what_it_can_fetch(app_of: MakeApp, model: str, fetched: bool) -> None:  # noqa: FBT001  # a parameter of the table
+def test_kserve_fetches_what_it_can_fetch(
+    app_of: MakeApp, model: str, fetched: bool
+) -> None:  # a parameter of the table
     """STORAGE_URI makes KServe's initializer fetch with the cluster's credentials; other models are in the image."""
     service = one(render(app_of(spec={"predictor": {"model": model}})), "InferenceService")
     container = service["spec"]["predictor"]["containers"][0]
