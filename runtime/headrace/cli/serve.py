@@ -1,0 +1,114 @@
+"""``headrace serve``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.errors import ConfigurationError
+from headrace.manifests.quantity import parse_duration
+
+if TYPE_CHECKING:
+    from headrace.serving.settings import Predictor
+
+_PROTOCOLS = ("v1", "v2", "grpc-v2")
+
+
+def serve(
+    target: Annotated[
+        str, typer.Option("--class", metavar="MODULE:CLASS", help="The model class; also path/to/file.py:CLASS.")
+    ],
+    name: Annotated[
+        str, typer.Option("--name", "--model-name", "--model_name", help="The model's name in paths and results.")
+    ] = "model",
+    model: Annotated[
+        str | None, typer.Option(metavar="URI", help="Where the model's files are: pypi:// file:// s3:// hf:// ...")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104  # a container's server is reached from outside
+    http_port: Annotated[
+        int, typer.Option("--http-port", "--http_port", min=0, max=65535, help="Port of HTTP; 0 takes a free one.")
+    ] = 8080,
+    predictor_host: Annotated[
+        str | None,
+        typer.Option("--predictor-host", "--predictor_host", metavar="HOST:PORT", help="A transformer's predictor."),
+    ] = None,
+    predictor_protocol: Annotated[
+        str,
+        typer.Option(
+            "--predictor-protocol",
+            "--predictor_protocol",
+            help="How kserve's own predict asks the predictor: v1, v2 or grpc-v2. Headrace's transformers use v2.",
+        ),
+    ] = "v1",
+    predictor_use_ssl: Annotated[
+        str, typer.Option("--predictor-use-ssl", "--predictor_use_ssl", help="true: ask the predictor over HTTPS.")
+    ] = "false",
+    predictor_timeout: Annotated[
+        float,
+        typer.Option(
+            "--predictor-timeout",
+            "--predictor_request_timeout_seconds",
+            min=0.001,
+            help="Seconds for one request to the predictor.",
+        ),
+    ] = 600.0,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Most rows in one run of the model.")] = 32,
+    max_batch_delay: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long a lone request waits for company: 5ms, 0.1s.")
+    ] = "0ms",
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Most requests that the model works on or has waiting; one more gets 429.")
+    ] = 512,
+    max_request_bytes: Annotated[int, typer.Option(min=1, help="Largest request body; more gets 413.")] = 33554432,
+    grace: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long requests in flight may take after SIGTERM.")
+    ] = "30s",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="KServe's flag; only 1 has an effect: replicas are the way to more.")
+    ] = 1,
+) -> None:
+    """Serve one model class over HTTP: CloudEvents, KServe v1 and the Open Inference Protocol (v2).
+
+    Takes KServe's own spelling of the flags too (--model_name, --predictor_host, --http_port), as its controller
+    adds them to a transformer's container.
+    """
+    from headrace.serving.server import run
+    from headrace.serving.settings import BatchLimits, ServeSettings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if workers != 1:
+        logging.getLogger("headrace.serving").warning("--workers %d is ignored: this process serves alone", workers)
+    run(
+        ServeSettings(
+            target=target,
+            name=name,
+            model=model,
+            host=host,
+            http_port=http_port,
+            predictor=_predictor(predictor_host, predictor_protocol, predictor_use_ssl, predictor_timeout),
+            batching=BatchLimits(max_batch_size, _seconds("--max-batch-delay", max_batch_delay), max_queue),
+            max_request_bytes=max_request_bytes,
+            grace=_seconds("--grace", grace),
+        )
+    )
+
+
+def _predictor(host: str | None, protocol: str, use_ssl: str, timeout: float) -> Predictor | None:
+    from headrace.serving.settings import Predictor as Setting
+
+    if protocol not in _PROTOCOLS:
+        raise ConfigurationError(f"--predictor-protocol {protocol!r} is none of {', '.join(_PROTOCOLS)}")
+    if use_ssl.lower() not in ("true", "false", "1", "0", "yes", "no"):
+        raise ConfigurationError(f"--predictor-use-ssl {use_ssl!r} is neither true nor false")
+    return Setting(host, protocol, use_ssl.lower() in ("true", "1", "yes"), timeout) if host else None
+
+
+def _seconds(flag: str, text: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as fault:
+        raise ConfigurationError(f"{flag} {text!r}: {fault}") from fault

@@ -1,0 +1,85 @@
+"""From whatever a model raises to a problem with an HTTP status."""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from headrace.errors import HeadraceError
+from headrace.eventing.results import Problem, problem_of
+from headrace.models.kserve_api import InvalidInput, ModelNotFound, ModelNotReady
+from headrace.serving.messages import Response, json_response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LOG = logging.getLogger("headrace.serving")
+_BY_TYPE: tuple[tuple[type[BaseException], int, str, bool], ...] = (
+    (InvalidInput, HTTPStatus.BAD_REQUEST, "invalid-input", False),
+    (ModelNotFound, HTTPStatus.NOT_FOUND, "not-found", True),
+    (ModelNotReady, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", True),
+    (NotImplementedError, HTTPStatus.NOT_IMPLEMENTED, "not-implemented", False),
+)
+_BY_NAME = {
+    # httpx, of a user's transformer that leaves the call to kserve: known by name, to spare everybody the import.
+    "TimeoutException": (HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded"),
+    "TransportError": (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
+}
+_RETRY_AFTER = 1.0
+"""Seconds that a caller is told to wait where the problem itself does not say."""
+_WAITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_RETRIABLE = (HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+def problem(fault: BaseException) -> Problem:
+    """The problem that an exception of a model's or of the server's is.
+
+    kserve's exceptions have the statuses that KServe gives them, but for an error status of the predictor: KServe
+    makes 500 of all of them, here it stays as the predictor answered it.
+    """
+    if isinstance(fault, HeadraceError):
+        return problem_of(fault)
+    for kind, status, code, retriable in _BY_TYPE:
+        if isinstance(fault, kind):
+            return Problem(int(status), code, str(fault), retriable)
+    if (answered := _predictor_status(fault)) is not None:
+        return answered
+    for parent in type(fault).__mro__:
+        if parent.__name__ in _BY_NAME and parent.__module__.startswith("httpx"):
+            status, code = _BY_NAME[parent.__name__]
+            return Problem(int(status), code, f"The predictor does not answer: {fault}", retriable=True)
+    return problem_of(fault)
+
+
+def error_response(fault: BaseException | Problem) -> Response:
+    """The response to a plain request that failed, in KServe's form: ``{"error": "..."}``."""
+    found = fault if isinstance(fault, Problem) else problem(fault)
+    return json_response({"error": found.detail}, found.status, retry_headers(found))
+
+
+def retry_headers(found: Problem) -> Mapping[str, str]:
+    """``Retry-After``, where the caller ought to come back."""
+    if found.status not in _WAITING:
+        return {}
+    return {"retry-after": str(max(1, math.ceil(found.retry_after or _RETRY_AFTER)))}
+
+
+def log(fault: BaseException, found: Problem, model: str) -> None:
+    """One line for an error that is the server's or the model's; the traceback too where nobody expected it."""
+    if found.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
+    expected = found.status != HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(fault, HeadraceError)
+    _LOG.error("model %s: %s", model, found.detail, exc_info=None if expected else fault)
+
+
+def _predictor_status(fault: BaseException) -> Problem | None:
+    # httpx.HTTPStatusError of kserve's client, and HTTPException of starlette.
+    answer = getattr(fault, "response", fault)
+    status = getattr(answer, "status_code", None)
+    if not isinstance(status, int) or status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    wait = str((getattr(answer, "headers", None) or {}).get("retry-after", ""))
+    retriable = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _RETRIABLE
+    return Problem(status, "predictor", str(fault), retriable, float(wait) if wait.isdecimal() else None)

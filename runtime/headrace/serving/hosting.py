@@ -1,0 +1,176 @@
+"""A model in this process: its hooks, the thread that runs them, its way from loading to stopping."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from headrace.errors import ModelLoadError, OverloadedError
+from headrace.models.batching import Batchable
+from headrace.models.kserve_api import InvalidInput, Model, ModelNotReady, set_predictor_config
+from headrace.models.kserve_faults import StatusUnderKServe
+from headrace.serving import spans
+from headrace.serving.batcher import Batcher
+from headrace.serving.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.models.kserve_api import PredictorConfig
+    from headrace.serving.settings import BatchLimits
+
+_WHOLE = (Model.__call__, StatusUnderKServe.__call__)
+"""The ways to call a model as a whole that only call its hooks one after another."""
+
+
+class HostedModel:
+    """A model and how it is run. Which hooks there are and which of them block is found out once, here.
+
+    Blocking hooks run in the model's own thread, never on the event loop; ``async`` hooks run on the loop.
+
+    Args:
+        model: The loaded model.
+        limits: How requests are merged, and how many may wait.
+        predictor: What kserve's own ``predict`` reads to find the predictor; None for a predictor.
+    """
+
+    def __init__(self, model: Any, limits: BatchLimits, predictor: PredictorConfig | None = None) -> None:
+        self.model = model
+        self.name: str = model.name
+        self._limits = limits
+        self._predictor = predictor
+        self._worker = Worker(f"model-{self.name}")
+        self._pre = _overridden(model, "preprocess")
+        self._post = _overridden(model, "postprocess")
+        self._predict: Callable[..., Any] = model.predict
+        self._with_headers = bool(getattr(model, "required_response_headers", False))
+        self._whole = type(model).__call__ not in _WHOLE
+        self._checks = _overridden(model, "validate") is not None
+        hooks = model if isinstance(model, Batchable) else None
+        blocking = not inspect.iscoroutinefunction(model.predict) and not self._whole
+        self._batcher = Batcher(self._call_predict, hooks, self._worker, limits) if blocking else None
+        self._taken = 0
+
+    @property
+    def explains(self) -> bool:
+        """Whether the model has an ``explain`` of its own."""
+        return _overridden(self.model, "explain") is not None
+
+    async def ready(self) -> bool:
+        """Whether the model says that it is healthy; one that raises is not."""
+        try:
+            return bool(await self.model.healthy())
+        except Exception:  # noqa: BLE001  # whatever a health check raises, the model is not healthy
+            return False
+
+    async def infer(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
+        """The model's answer and the response headers it set.
+
+        Raises:
+            OverloadedError: the model has taken on as many requests as it may.
+            Exception: whatever a hook raises.
+        """
+        return await self._taken_on(payload, headers, self._answer)
+
+    async def explain(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
+        """As :meth:`infer`, with ``explain`` instead of ``predict``."""
+        return await self._taken_on(payload, headers, self._explanation)
+
+    async def stop(self) -> None:
+        """Let the model free what it holds; what it raises is of no use to anybody any more."""
+        with suppress(Exception):
+            if hasattr(self.model, "aclose"):
+                await self.model.aclose()
+            await self._run(self.model.stop)
+            if self.model.engine:
+                await self._run(self.model.stop_engine)
+        self._worker.close()
+
+    async def _taken_on(
+        self, payload: Any, headers: dict[str, str], answer: Callable[..., Any]
+    ) -> tuple[Any, dict[str, str]]:
+        if not self.model.ready:
+            raise ModelNotReady(self.name)
+        if self._taken >= self._limits.max_queue:
+            raise OverloadedError(f"Model '{self.name}' works on {self._taken} requests, and may on no more")
+        self._taken += 1
+        try:
+            if self._predictor is not None:
+                set_predictor_config(self._predictor)
+            result: tuple[Any, dict[str, str]] = await answer(payload, headers)
+            return result
+        finally:
+            self._taken -= 1
+
+    async def _answer(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
+        if self._whole:
+            answer, given = await self.model(payload, headers=headers)
+            return answer, dict(given or {})
+        response_headers: dict[str, str] = {}
+        prepared = await self._prepared(payload, headers)
+        if self._batcher is None:
+            answer = await _settled(self._call_predict((prepared, headers, response_headers)))
+        else:
+            answer = await _settled(await self._batcher.submit((prepared, headers, response_headers)))
+        return await self._finished(answer, headers, response_headers), response_headers
+
+    async def _explanation(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
+        response_headers: dict[str, str] = {}
+        prepared = await self._prepared(payload, headers)
+        answer = await self._run(self.model.explain, prepared, headers)
+        return await self._finished(answer, headers, response_headers), response_headers
+
+    async def _prepared(self, payload: Any, headers: dict[str, str]) -> Any:
+        if self._pre is not None:
+            with spans.step("preprocess"):
+                payload = await self._run(self._pre, payload, headers)
+        if self._checks:
+            return self.model.validate(payload)
+        if isinstance(payload, dict) and not isinstance(payload.get("instances", []), list):
+            raise InvalidInput('Expected "instances" to be a list')
+        return payload
+
+    async def _finished(self, answer: Any, headers: dict[str, str], response_headers: dict[str, str]) -> Any:
+        if self._post is None:
+            return answer
+        with spans.step("postprocess"):
+            more = (response_headers,) if self._with_headers else ()
+            return await self._run(self._post, answer, headers, *more)
+
+    def _call_predict(self, call: tuple[Any, dict[str, str], dict[str, str]]) -> Any:
+        payload, headers, response_headers = call
+        if self._with_headers:
+            return self._predict(payload, headers, response_headers)
+        return self._predict(payload, headers)
+
+    async def _run(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        if inspect.iscoroutinefunction(hook):
+            return await hook(*arguments)
+        return await _settled(await self._worker.submit(partial(hook, *arguments)))
+
+
+def check_ready(model: Any) -> None:
+    """Refuse a model that loaded without getting ready.
+
+    Raises:
+        ModelLoadError: ``load`` returned, and ``ready`` is not set.
+    """
+    if not model.ready:
+        raise ModelLoadError(
+            f"{type(model).__name__}.load() of model '{model.name}' returned, and self.ready is not set",
+            hint="set self.ready = True when the model can answer",
+        )
+
+
+def _overridden(model: Any, hook: str) -> Callable[..., Any] | None:
+    """The model's own hook; None where it is the one of ``kserve.Model``, which does nothing."""
+    own = getattr(type(model), hook, None)
+    found: Callable[..., Any] | None = getattr(model, hook, None)
+    return None if own is getattr(Model, hook, None) and hook not in vars(model) else found
+
+
+async def _settled(value: Any) -> Any:
+    """A blocking hook may still hand back a coroutine (``functools.wraps`` around an ``async`` one)."""
+    return await value if inspect.isawaitable(value) else value

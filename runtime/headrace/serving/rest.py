@@ -1,0 +1,145 @@
+"""KServe's v1 protocol and the Open Inference Protocol (v2) over REST."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from headrace.errors import InvalidInputError
+from headrace.models import tensors
+from headrace.models.kserve_api import InferRequest, InferResponse
+from headrace.serving import faults, spans
+from headrace.serving.events import decoded
+from headrace.serving.messages import JSON, Response, json_response
+from headrace.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from headrace.serving.hosting import HostedModel
+    from headrace.serving.messages import Request
+
+_DROPPED = ("content-length", "transfer-encoding", "connection")
+"""Headers of a model's answer (or of a predictor's that it passes on) that describe another connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestDoor:
+    """Where plain requests come in for one model."""
+
+    hosted: HostedModel
+
+    async def predict(self, request: Request, route: str) -> Response:
+        """v1 ``:predict``."""
+
+        async def answer() -> Response:
+            payload = _v1_payload(request)
+            return _v1_response(*await self.hosted.infer(payload, dict(request.headers)), payload)
+
+        return await self._within_span("infer", request, route, answer)
+
+    async def explain(self, request: Request, route: str) -> Response:
+        """v1 ``:explain``; the request's headers are not echoed, as KServe does."""
+
+        async def answer() -> Response:
+            if not self.hosted.explains:
+                raise NotImplementedError(f"Model '{self.hosted.name}' has no explain")
+            payload = _v1_payload(request)
+            return _v1_response(*await self.hosted.explain(payload, dict(request.headers)), payload)
+
+        return await self._within_span("explain", request, route, answer)
+
+    async def infer(self, request: Request, route: str) -> Response:
+        """v2 ``/infer``, JSON or with binary tensors."""
+
+        async def answer() -> Response:
+            wanted = tensors.load_request(request.body, self.hosted.name, request.headers.get(tensors.HEADER_LENGTH))
+            given, headers = await self.hosted.infer(wanted, dict(request.headers))
+            return _v2_response(given, headers, wanted)
+
+        return await self._within_span("infer", request, route, answer)
+
+    async def metadata(self) -> Response:
+        """v2 model metadata."""
+        model = self.hosted.model
+        return json_response(
+            {
+                "name": self.hosted.name,
+                "platform": "",
+                "inputs": model.get_input_types(),
+                "outputs": model.get_output_types(),
+            }
+        )
+
+    async def _within_span(
+        self, name: str, request: Request, route: str, answer: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        context = tracing.extract(request.headers)
+        with spans.entered(spans.server_span(name, request, route, context), context) as span:
+            try:
+                response = await answer()
+            except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes a response
+                found = faults.problem(fault)
+                faults.log(fault, found, self.hosted.name)
+                response = faults.error_response(found)
+            spans.answered(span, response.status)
+            return response
+
+
+def server_metadata() -> Response:
+    """v2 server metadata."""
+    version = metadata.version("headrace")
+    return json_response({"name": "headrace", "version": version, "extensions": ["binary_tensor_data"]})
+
+
+def _v1_payload(request: Request) -> Any:
+    content_type = request.headers.get("content-type")
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    # KServe reads octets as JSON where they are; without a media type both are tried as well.
+    return decoded(request.body, None if media_type == tensors.OCTETS else content_type)
+
+
+def _v1_response(answer: Any, headers: Mapping[str, str], payload: Any) -> Response:
+    kept = _passed_on(headers)
+    if isinstance(answer, InferResponse):
+        wanted = payload if isinstance(payload, InferRequest) else InferRequest(answer.model_name, [])
+        return _v2_response(answer, headers, wanted)
+    if isinstance(answer, (bytes, bytearray, str)):
+        body = answer.encode() if isinstance(answer, str) else bytes(answer)
+        return Response(200, {"content-type": JSON, **kept} if _is_json(body) else kept, body)
+    if hasattr(answer, "__aiter__"):
+        return Response(200, kept, stream=answer)
+    return json_response(answer, headers={**kept, "content-type": JSON})
+
+
+def _v2_response(answer: Any, headers: Mapping[str, str], wanted: InferRequest) -> Response:
+    if not isinstance(answer, InferResponse):
+        return json_response(answer, headers=_passed_on(headers))
+    own, body = tensors.dump_response(answer, wanted)
+    return Response(200, {**_passed_on(headers), **own}, body)
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    lower = {name.lower(): value for name, value in headers.items()}
+    return {name: value for name, value in lower.items() if name not in _DROPPED}
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def reject_plain(route: str) -> Response:
+    """The response to a request on an events-only path that holds no event."""
+    return faults.error_response(
+        InvalidInputError(
+            f"POST {route} takes CloudEvents, and this request is none",
+            hint="send ce-* headers, or application/cloudevents+json; plain requests go to /v1/models/NAME:predict",
+        )
+    )

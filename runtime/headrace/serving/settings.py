@@ -1,0 +1,73 @@
+"""What a serving process is told, as values."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headrace.eventing.results import Responder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How requests to one model are merged and how many may wait."""
+
+    max_size: int = 32
+    """Rows in one run of the model; a single request with more runs alone."""
+    max_delay: float = 0.0
+    """Seconds that a lone request waits for company. 0 merges only what has come while the model was busy, and so
+    never makes a request slower."""
+    max_queue: int = 512
+    """Requests that the model has taken on and not yet answered; one more gets 429."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """Where a transformer's predictor is."""
+
+    host: str
+    """HOST or HOST:PORT."""
+    protocol: str = "v1"
+    """For transformers that leave the call to kserve: v1, v2 or grpc-v2. Headrace's own always speak v2."""
+    use_ssl: bool = False
+    timeout: float = 600.0
+    """Seconds for one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """One model class behind one port."""
+
+    target: str
+    """``MODULE:CLASS`` or ``FILE.py:CLASS``."""
+    name: str
+    """The model's name in paths and results."""
+    model: str | None = None
+    """Model URI, given to classes that take a ``model``."""
+    host: str = "0.0.0.0"  # noqa: S104  # a container is reached from outside; the local twin passes 127.0.0.1
+    http_port: int = 8080
+    """0 takes any free port; the line printed at start names it."""
+    predictor: Predictor | None = None
+    batching: BatchLimits = field(default_factory=BatchLimits)
+    max_request_bytes: int = 32 * MEBIBYTE
+    grace: float = 30.0
+    """Seconds that requests in flight are given at SIGTERM."""
+
+
+def identity(name: str, environment: Mapping[str, str] = os.environ) -> Responder:
+    """Who answers, as ``HEADRACE_NAMESPACE``, ``HEADRACE_APP`` and ``HEADRACE_MODEL_VERSION`` say.
+
+    Without them: ``default``, the model's name, and Knative's revision (``K_REVISION``) or ``1``.
+    """
+    return Responder(
+        namespace=environment.get("HEADRACE_NAMESPACE") or "default",
+        app=environment.get("HEADRACE_APP") or name,
+        model_name=name,
+        model_version=environment.get("HEADRACE_MODEL_VERSION") or environment.get("K_REVISION") or "1",
+    )

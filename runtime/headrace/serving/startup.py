@@ -1,0 +1,122 @@
+"""From settings to loaded models. Everything heavy is imported here, in a thread, while the port is open already."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+
+from headrace.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from headrace.models.kserve_api import PredictorConfig
+    from headrace.serving.app import ModelApp
+    from headrace.serving.hosting import HostedModel
+    from headrace.serving.settings import Predictor, ServeSettings
+
+
+@dataclass(slots=True)
+class Phases:
+    """When each phase of the start ended, to be told as spans once there is a tracer."""
+
+    began: int = field(default_factory=time.time_ns)
+    """Nanoseconds since the epoch."""
+    ended: list[tuple[str, int]] = field(default_factory=list)
+
+    def end(self, name: str) -> None:
+        """The phase ``name`` ends now, and the next begins."""
+        self.ended.append((name, time.time_ns()))
+
+    def record(self, model: str, environment: Mapping[str, str] = os.environ) -> None:
+        """Write ``start`` and its phases as spans, below the ``TRACEPARENT`` of the environment where it has one."""
+        carrier = {
+            name: environment[name.upper()] for name in ("traceparent", "tracestate") if name.upper() in environment
+        }
+        tracer = tracing.tracer(__name__)
+        context = tracing.extract(carrier)
+        start = tracer.start_span("start", context, start_time=self.began, attributes={"headrace.model": model})
+        within = trace.set_span_in_context(start, context)
+        at = self.began
+        for name, ended in self.ended:
+            tracer.start_span(name, within, start_time=at).end(ended)
+            at = ended
+        start.end(at)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a start has brought up."""
+
+    application: ModelApp
+    models: tuple[HostedModel, ...]
+    provider: TracerProvider | None
+
+
+def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phases) -> Started:
+    """Import, build, load and warm up the model; blocks, so call it in a thread.
+
+    Args:
+        settings: What is served.
+        loop: The loop that the model's coroutines belong to.
+        phases: Begun when the process did.
+
+    Raises:
+        ModelLoadError: in one line, the class and the cause.
+    """
+    from headrace.models.kserve_api import set_predictor_config  # noqa: PLC0415  # heavy: see the module's docstring
+    from headrace.serving import hosting, loading  # noqa: PLC0415
+    from headrace.serving.app import ModelApp  # noqa: PLC0415
+    from headrace.serving.settings import identity  # noqa: PLC0415
+
+    provider = tracing.configure(settings.name)
+    config = _predictor_config(settings.predictor) if settings.predictor else None
+    if config is not None:
+        set_predictor_config(config)  # a constructor may read it
+    found = loading.load_class(settings.target)
+    phases.end("import")
+    model = loading.build(found, settings.name, settings.model)
+    _settle(loading.load(model), loop)
+    hosting.check_ready(model)
+    phases.end("load")
+    _warm_up(model, loop)
+    phases.end("warm-up")
+    phases.record(settings.name)
+    hosted = hosting.HostedModel(model, settings.batching, config)
+    return Started(ModelApp([hosted], identity(hosted.name)), (hosted,), provider)
+
+
+def _warm_up(model: Any, loop: asyncio.AbstractEventLoop) -> None:
+    model.start()
+    if model.engine:
+        _settle(model.start_engine(), loop)
+    if hasattr(model, "warm_up"):
+        _settle(model.warm_up(), loop)
+
+
+def _settle(value: Any, loop: asyncio.AbstractEventLoop) -> None:
+    if inspect.isawaitable(value):
+        asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _predictor_config(predictor: Predictor) -> PredictorConfig:
+    from headrace.models.kserve_api import PredictorConfig as Config  # noqa: PLC0415  # heavy
+
+    return Config(
+        predictor_host=predictor.host,
+        predictor_protocol=predictor.protocol,
+        predictor_use_ssl=predictor.use_ssl,
+        predictor_request_timeout_seconds=predictor.timeout,
+    )

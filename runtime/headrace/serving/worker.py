@@ -1,0 +1,88 @@
+"""One thread that runs a model's blocking calls, so that the event loop never does.
+
+The thread owns nothing but the calls it is given; results go back to the loop in bunches: one wake-up of the loop for
+all calls that end before it runs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Job = tuple["Callable[[], Any]", contextvars.Context, "asyncio.Future[Any]"]
+_Done = tuple["asyncio.Future[Any]", Any, "BaseException | None"]
+
+
+class Worker:
+    """Runs calls one after another, in the order they were submitted.
+
+    Args:
+        name: The thread's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._done: deque[_Done] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def submit(self, call: Callable[[], Any], context: contextvars.Context | None = None) -> asyncio.Future[Any]:
+        """The future of ``call()``, run in the thread in ``context`` (a copy of the caller's where None).
+
+        A future that is cancelled before its turn is not run; one that is running runs to its end.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            self._thread.start()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._jobs.put((call, context or contextvars.copy_context(), future))
+        return future
+
+    def close(self) -> None:
+        """End the thread after the calls already submitted; does not wait."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            call, context, future = job
+            if not future.cancelled():
+                self._finish(future, *_outcome(call, context))
+            del job, call, context, future  # a result is not kept alive until the next call
+
+    def _finish(self, future: asyncio.Future[Any], result: Any, fault: BaseException | None) -> None:
+        assert self._loop is not None
+        self._done.append((future, result, fault))
+        # Appended before the flag is read, and the flag lowered before the loop reads: no result is left lying.
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._woken = False
+        while self._done:
+            future, result, fault = self._done.popleft()
+            if future.cancelled():
+                continue
+            if fault is None:
+                future.set_result(result)
+            else:
+                future.set_exception(fault)
+
+
+def _outcome(call: Callable[[], Any], context: contextvars.Context) -> tuple[Any, BaseException | None]:
+    try:
+        return context.run(call), None
+    except Exception as fault:  # noqa: BLE001  # it is the caller's, who gets it from the future
+        # asyncio refuses to carry a StopIteration.
+        return None, RuntimeError(f"StopIteration: {fault}") if isinstance(fault, StopIteration) else fault
+    except BaseException as fault:  # noqa: BLE001  # sys.exit() in a model must not end the thread that answers everybody
+        return None, RuntimeError(f"The model raised {type(fault).__name__}: {fault}")
