@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._frames: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self._can_write = True
+        self._reads = True
         self._peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,9 +92,16 @@ class Connection(asyncio.Protocol):
         self._answer_waiting()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, without what is still to be sent."""
         if self._transport is not None:
             self._transport.abort()
+
+    async def closed(self) -> None:
+        """Close the connection and wait until nothing works on its last request."""
+        self.close()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.wait((self._waiting,))
 
     def _cut_frames(self) -> None:
         buffer, position = self._buffer, 0
@@ -124,12 +132,14 @@ class Connection(asyncio.Protocol):
         self._throttle()
 
     def _throttle(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        reads = len(self._frames) < _MOST_WAITING
+        if reads is self._reads or self._transport is None or self._transport.is_closing():
             return
-        if len(self._frames) >= _MOST_WAITING:
-            self._transport.pause_reading()
-        else:
+        self._reads = reads
+        if reads:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def _answer(self, frame: bytes) -> None:
         key, version, correlation = _HEAD.unpack_from(frame)

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from headrace.errors import ConfigurationError
 from headrace.local.broker.codes import Code, Refusal
 from headrace.local.broker.journal import Entry, Journal
 
@@ -74,6 +75,9 @@ class Ledger:
     Args:
         path: The journal file.
         flush: Whether each change waits for the disk.
+
+    Raises:
+        ConfigurationError: the journal holds what this version does not know.
     """
 
     def __init__(self, path: Path, *, flush: bool = False) -> None:
@@ -94,8 +98,16 @@ class Ledger:
             "done": self._apply_done,
         }
         self._journal = Journal(path, flush=flush)
-        for entry in self._journal.recover():
-            self._apply(entry)
+        try:
+            for entry in self._journal.recover():
+                self._apply(entry)
+        except (KeyError, TypeError, ValueError) as fault:
+            raise ConfigurationError(
+                f"The broker's journal {path} has an entry that this version cannot read: {fault!r}",
+                hint="put a copy back, or name another folder with --data",
+            ) from fault
+        # Ids that the last run reserved and did not give are skipped.
+        self._next_producer = self._reserved
         self._compact()
         self._compact_at = max(COMPACT_AT, 2 * self._journal.size)
 
@@ -218,8 +230,7 @@ class Ledger:
             self.offsets.pop(group, None)
 
     def _apply_producers(self, reserved: int) -> None:
-        # Ids that the last run reserved and did not give are skipped.
-        self._next_producer, self._reserved = self._reserved, reserved
+        self._reserved = reserved
 
     def _apply_identity(
         self,

@@ -6,11 +6,14 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import resource
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError
 from headrace.local.broker.checksum import require_checksum
+from headrace.local.broker.codes import Refusal
 from headrace.local.broker.connection import Connection
 from headrace.local.broker.core import Address, Core
 from headrace.local.broker.disk import FolderLock
@@ -84,9 +87,9 @@ class EmbeddedBroker:
         self._lock.acquire()
         try:
             self._core = core = self._open()
+            core.transactions.recover()
             self._server = await self._listen(core)
             core.address = Address(self._host, self._port)
-            core.transactions.recover()
             await self._server.start_serving()
         except BaseException:
             await self.stop()
@@ -98,7 +101,7 @@ class EmbeddedBroker:
         if server is not None:
             server.close()
         for connection in tuple(self._connections):
-            connection.close()
+            await connection.closed()
         if server is not None:
             await server.wait_closed()
         core, self._core = self._core, None
@@ -109,10 +112,10 @@ class EmbeddedBroker:
     def _open(self) -> Core:
         try:
             return Core(self._data, self._settings, self._checkpoint)
-        except OSError as fault:
+        except (OSError, Refusal) as fault:
             raise ConfigurationError(
-                f"The broker's data folder {self._data} cannot be used: {fault.strerror}: {fault.filename}",
-                hint="name another folder with --data",
+                f"The broker's data folder {self._data} cannot be used: {fault}",
+                hint="make room there, or name another folder with --data",
             ) from fault
 
     async def _listen(self, core: Core) -> asyncio.Server:
@@ -153,6 +156,7 @@ def run(
     Raises:
         ConfigurationError: as :meth:`EmbeddedBroker.start`.
     """
+    _raise_file_limit()
     loop = new_event_loop()
     try:
         loop.run_until_complete(_serve(EmbeddedBroker(data, host=host, port=port, settings=settings), on_ready))
@@ -182,6 +186,13 @@ async def _serve(broker: EmbeddedBroker, on_ready: Callable[[EmbeddedBroker], No
         await ended.wait()
     finally:
         await broker.stop()
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: every partition is one, every client another."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _require_loopback(host: str) -> None:

@@ -167,6 +167,8 @@ def offset_delete(core: Core, call: Call) -> Any:
 
 def _subscribed(group: Group) -> set[str]:
     topics: set[str] = set()
+    if group.protocol_type != "consumer":
+        return topics
     for member in group.members.values():
         for metadata in member.metadata.values():
             topics.update(ConsumerProtocolSubscription.decode(metadata).topics)

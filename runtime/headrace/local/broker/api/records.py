@@ -13,7 +13,9 @@ from headrace.local.broker.messages import admin, consumer, producer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from headrace.local.broker.batches import Header
     from headrace.local.broker.core import Call, Core
+    from headrace.local.broker.ledger import TopicPartition
     from headrace.local.broker.log import PartitionLog
 
 _READ_COMMITTED = 1
@@ -48,20 +50,25 @@ def _append(core: Core, call: Call, topic: str, sent: Any) -> tuple[int, int]:
         raise Refusal(Code.INVALID_REQUIRED_ACKS)
     log = core.catalogue.log(topic, sent.index)
     records = memoryview(sent.records or b"")
-    if call.request.transactional_id and len(records) >= batches.HEADER_SIZE:
+    if len(records) >= batches.HEADER_SIZE:
         header = batches.read_header(records)
         if header.is_transactional:
-            try:
-                core.transactions.check_write(
-                    call.request.transactional_id, header.producer_id, header.producer_epoch, (topic, sent.index)
-                )
-            except Refusal as refusal:
-                # Produce names a fenced producer by this code in every version.
-                fenced = refusal.code is Code.PRODUCER_FENCED
-                raise Refusal(Code.INVALID_PRODUCER_EPOCH, refusal.message) if fenced else refusal from refusal
+            _check_transaction(core, call.request.transactional_id, header, (topic, sent.index))
     known = core.catalogue.get(topic)
     assert known is not None
     return log.append(records, known.max_message_bytes), log.start
+
+
+def _check_transaction(core: Core, transactional_id: str | None, header: Header, partition: TopicPartition) -> None:
+    if not transactional_id:
+        raise Refusal(Code.INVALID_TXN_STATE, "A transactional record batch comes with its transactional id")
+    try:
+        core.transactions.check_write(transactional_id, header.producer_id, header.producer_epoch, partition)
+    except Refusal as refusal:
+        if refusal.code is not Code.PRODUCER_FENCED:
+            raise
+        # Produce names a fenced producer by this code in every version.
+        raise Refusal(Code.INVALID_PRODUCER_EPOCH, refusal.message) from refusal
 
 
 class _Wanted(NamedTuple):

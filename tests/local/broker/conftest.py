@@ -1,0 +1,619 @@
+"""A broker for the tests that only need one, and three Kafka clients behind one face."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from headrace.testing.broker import running_broker  # first: it imports kafka without its deprecation warnings
+
+import confluent_kafka  # isort: skip
+import kafka  # isort: skip
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # isort: skip
+from kafka.record.default_records import DefaultRecordBatchBuilder  # isort: skip
+from kafka.protocol import consumer, metadata, producer  # isort: skip
+from aiokafka.structs import TopicPartition as AioPartition  # isort: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WAIT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record, as every client knows it."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """A transaction to run: what it writes, which offset it commits, and how it ends."""
+
+    messages: tuple[Message, ...]
+    end: str = "commit"
+    group: str = ""
+    source: str = ""
+    offset: int = 0
+
+
+class Client(Protocol):
+    """What the tests do with a client library; every call opens and closes its own connection."""
+
+    def produce(
+        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
+    ) -> list[int]:
+        """Send, wait for every acknowledgement, return the offsets (partition 0 in the tests that look)."""
+
+    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
+        """Read ``count`` records of a topic from the group's position or the beginning; commit where there is a group."""
+
+    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
+        """Run one transaction."""
+
+    def offset_at(self, topic: str, timestamp: int) -> int:
+        """The offset of the first record at or after a time in milliseconds; -1 when there is none."""
+
+
+class KafkaPython:
+    """kafka-python."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    def produce(
+        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
+    ) -> list[int]:
+        producer = kafka.KafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            compression_type=None if codec == "none" else codec,
+            enable_idempotence=idempotent,
+            acks="all",
+            linger_ms=20,
+        )
+        try:
+            sent = [producer.send(topic, one.value, one.key, list(one.headers)) for one in messages]
+            return [one.get(WAIT).offset for one in sent]
+        finally:
+            producer.close()
+
+    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
+        consumer = kafka.KafkaConsumer(
+            topic,
+            bootstrap_servers=self._bootstrap,
+            group_id=group or None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed" if committed else "read_uncommitted",
+        )
+        got: list[Message] = []
+        deadline = time.monotonic() + WAIT
+        try:
+            while len(got) < count and time.monotonic() < deadline:
+                for records in consumer.poll(200, max_records=count - len(got)).values():
+                    got += [Message(one.value, one.key, tuple(one.headers)) for one in records]
+            if group:
+                consumer.commit()
+        finally:
+            consumer.close()
+        return got
+
+    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
+        producer = kafka.KafkaProducer(bootstrap_servers=self._bootstrap, transactional_id=transactional_id)
+        try:
+            producer.init_transactions()
+            producer.begin_transaction()
+            for one in transaction.messages:
+                producer.send(topic, one.value, one.key)
+            producer.flush(WAIT)  # an abort drops what was not sent yet
+            if transaction.group:
+                offsets = {
+                    kafka.TopicPartition(transaction.source, 0): kafka.OffsetAndMetadata(transaction.offset, "", -1)
+                }
+                producer.send_offsets_to_transaction(
+                    offsets, kafka.structs.ConsumerGroupMetadata(transaction.group, -1, "", None)
+                )
+            if transaction.end == "commit":
+                producer.commit_transaction()
+            else:
+                producer.abort_transaction()
+        finally:
+            producer.close()
+
+    def offset_at(self, topic: str, timestamp: int) -> int:
+        consumer = kafka.KafkaConsumer(bootstrap_servers=self._bootstrap)
+        try:
+            partition = kafka.TopicPartition(topic, 0)
+            found = consumer.offsets_for_times({partition: timestamp})[partition]
+            return found.offset if found is not None else -1
+        finally:
+            consumer.close()
+
+
+class Confluent:
+    """confluent-kafka (librdkafka)."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    def _config(self, **more: Any) -> dict[str, Any]:
+        return {
+            "bootstrap.servers": self._bootstrap,
+            "log_level": 0,
+            **{k.replace("_", "."): v for k, v in more.items()},
+        }
+
+    def produce(
+        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
+    ) -> list[int]:
+        producer = confluent_kafka.Producer(
+            self._config(compression_type=codec, enable_idempotence=idempotent, linger_ms=20)
+        )
+        offsets: list[int] = []
+
+        def delivered(error: Any, message: Any) -> None:
+            assert error is None, error
+            offsets.append(message.offset())
+
+        for one in messages:
+            producer.produce(topic, one.value, one.key, headers=list(one.headers), on_delivery=delivered)
+        assert producer.flush(WAIT) == 0
+        return offsets
+
+    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
+        consumer = confluent_kafka.Consumer(
+            self._config(
+                group_id=group or f"none-{uuid.uuid4()}",
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                isolation_level="read_committed" if committed else "read_uncommitted",
+            )
+        )
+        consumer.subscribe([topic])
+        got: list[Message] = []
+        deadline = time.monotonic() + WAIT
+        try:
+            while len(got) < count and time.monotonic() < deadline:
+                one = consumer.poll(0.2)
+                if one is not None and one.error() is None:
+                    got.append(Message(one.value(), one.key(), tuple(one.headers() or ())))
+            if group:
+                consumer.commit(asynchronous=False)
+        finally:
+            consumer.close()
+        return got
+
+    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
+        producer = confluent_kafka.Producer(self._config(transactional_id=transactional_id))
+        producer.init_transactions(WAIT)
+        producer.begin_transaction()
+        for one in transaction.messages:
+            producer.produce(topic, one.value, one.key)
+        producer.flush(WAIT)
+        if transaction.group:
+            consumer = confluent_kafka.Consumer(self._config(group_id=transaction.group))
+            offset = confluent_kafka.TopicPartition(transaction.source, 0, transaction.offset)
+            producer.send_offsets_to_transaction([offset], consumer.consumer_group_metadata(), WAIT)
+            consumer.close()
+        if transaction.end == "commit":
+            producer.commit_transaction(WAIT)
+        else:
+            producer.abort_transaction(WAIT)
+
+    def offset_at(self, topic: str, timestamp: int) -> int:
+        consumer = confluent_kafka.Consumer(self._config(group_id="times"))
+        try:
+            wanted = confluent_kafka.TopicPartition(topic, 0, timestamp)
+            return int(consumer.offsets_for_times([wanted], WAIT)[0].offset)
+        finally:
+            consumer.close()
+
+
+class AioKafka:
+    """aiokafka."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    def produce(
+        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
+    ) -> list[int]:
+        async def main() -> list[int]:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                compression_type=None if codec == "none" else codec,
+                enable_idempotence=idempotent,
+                linger_ms=20,
+            )
+            await producer.start()
+            try:
+                sent = [await producer.send(topic, one.value, one.key, headers=list(one.headers)) for one in messages]
+                return [(await one).offset for one in sent]
+            finally:
+                await producer.stop()
+
+        return asyncio.run(main())
+
+    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
+        async def main() -> list[Message]:
+            consumer = AIOKafkaConsumer(
+                topic,
+                bootstrap_servers=self._bootstrap,
+                group_id=group or None,
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                isolation_level="read_committed" if committed else "read_uncommitted",
+            )
+            await consumer.start()
+            got: list[Message] = []
+            deadline = time.monotonic() + WAIT
+            try:
+                while len(got) < count and time.monotonic() < deadline:
+                    for records in (await consumer.getmany(timeout_ms=200, max_records=count - len(got))).values():
+                        got += [Message(one.value, one.key, tuple(one.headers)) for one in records]
+                if group:
+                    await consumer.commit()
+            finally:
+                await consumer.stop()
+            return got
+
+        return asyncio.run(main())
+
+    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
+        async def main() -> None:
+            producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, transactional_id=transactional_id)
+            await producer.start()
+            try:
+                await producer.begin_transaction()
+                for one in transaction.messages:
+                    await producer.send(topic, one.value, one.key)
+                if transaction.group:
+                    await producer.send_offsets_to_transaction(
+                        {AioPartition(transaction.source, 0): transaction.offset}, transaction.group
+                    )
+                if transaction.end == "commit":
+                    await producer.commit_transaction()
+                else:
+                    await producer.abort_transaction()
+            finally:
+                await producer.stop()
+
+        asyncio.run(main())
+
+    def offset_at(self, topic: str, timestamp: int) -> int:
+        async def main() -> int:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
+            await consumer.start()
+            try:
+                partition = AioPartition(topic, 0)
+                found = (await consumer.offsets_for_times({partition: timestamp}))[partition]
+                return int(found.offset) if found is not None else -1
+            finally:
+                await consumer.stop()
+
+        return asyncio.run(main())
+
+
+class Wire:
+    """One raw connection that speaks kafka-python's codecs: for what client libraries do not let a test say."""
+
+    def __init__(self, bootstrap: str) -> None:
+        host, _, port = bootstrap.rpartition(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=WAIT)
+        self._correlation = 0
+
+    def send(self, request: Any, version: int) -> None:
+        """Send a request, without waiting for its response."""
+        self._correlation += 1
+        request.API_VERSION = version
+        request.with_header(correlation_id=self._correlation, client_id="wire")
+        self._socket.sendall(request.encode(header=True, framed=True))
+
+    def receive(self, response: Any, version: int) -> Any:
+        """Read the next response."""
+        size = int.from_bytes(self._exactly(4), "big")
+        return response.decode(self._exactly(size), version=version, header=True)
+
+    def call(self, request: Any, response: Any, version: int) -> Any:
+        """Send a request and read its response."""
+        self.send(request, version)
+        return self.receive(response, version)
+
+    def raw(self, data: bytes) -> None:
+        """Send bytes."""
+        self._socket.sendall(data)
+
+    def is_closed_by_peer(self) -> bool:
+        """Wait for the broker to close the connection."""
+        try:
+            return self._socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = self._socket.recv(size - len(data))
+            if not part:
+                raise ConnectionResetError("the broker closed the connection")
+            data += part
+        return data
+
+
+@pytest.fixture
+def wires() -> Iterator[Callable[[str], Wire]]:
+    """Makes raw connections, and closes them at the end."""
+    made: list[Wire] = []
+
+    def make(bootstrap: str) -> Wire:
+        made.append(Wire(bootstrap))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def record_batch(
+    *values: bytes, producer_id: int = -1, epoch: int = -1, sequence: int = -1, transactional: bool = False
+) -> bytes:
+    """A record batch as a producer sends it."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=transactional,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+        batch_size=1 << 20,
+    )
+    for offset, value in enumerate(values):
+        builder.append(offset, timestamp=1_000 + offset, key=None, value=value, headers=[])
+    return bytes(builder.build())
+
+
+@pytest.fixture
+def batch() -> Callable[..., bytes]:
+    """Builds record batches."""
+    return record_batch
+
+
+class Speak:
+    """Requests of one line, each with its answer reduced to codes and numbers."""
+
+    @staticmethod
+    def metadata(wire: Wire, topic: str) -> int:
+        """Name a topic, so that it is made; its error code."""
+        request = metadata.MetadataRequest(
+            topics=[metadata.MetadataRequest.MetadataRequestTopic(name=topic)], allow_auto_topic_creation=True
+        )
+        return int(wire.call(request, metadata.MetadataResponse, 5).topics[0].error_code)
+
+    @staticmethod
+    def init(wire: Wire, transactional_id: str | None, timeout: int = 60_000) -> tuple[int, int]:
+        """A producer id and epoch; -1 and the negative code when refused."""
+        request = producer.InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout_ms=timeout)
+        answer = wire.call(request, producer.InitProducerIdResponse, 4)
+        return (answer.producer_id, answer.producer_epoch) if not answer.error_code else (-1, -answer.error_code)
+
+    @staticmethod
+    def add(wire: Wire, transactional_id: str, producer_id: int, epoch: int, topic: str, partition: int = 0) -> int:
+        """Add a partition to a transaction; the error code."""
+        topics = producer.AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction.AddPartitionsToTxnTopic
+        request = producer.AddPartitionsToTxnRequest(
+            v3_and_below_transactional_id=transactional_id,
+            v3_and_below_producer_id=producer_id,
+            v3_and_below_producer_epoch=epoch,
+            v3_and_below_topics=[topics(name=topic, partitions=[partition])],
+        )
+        answer = wire.call(request, producer.AddPartitionsToTxnResponse, 3)
+        return int(answer.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code)
+
+    @staticmethod
+    def add_group(wire: Wire, transactional_id: str, producer_id: int, epoch: int, group: str) -> int:
+        """Add a group to a transaction; the error code."""
+        request = producer.AddOffsetsToTxnRequest(
+            transactional_id=transactional_id, producer_id=producer_id, producer_epoch=epoch, group_id=group
+        )
+        return int(wire.call(request, producer.AddOffsetsToTxnResponse, 3).error_code)
+
+    @staticmethod
+    def offset(  # noqa: PLR0917 - the fields of the request
+        wire: Wire, transactional_id: str, producer_id: int, epoch: int, group: str, topic: str, offset: int
+    ) -> int:
+        """Commit an offset in a transaction; the error code."""
+        topics = producer.TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
+        request = producer.TxnOffsetCommitRequest(
+            transactional_id=transactional_id,
+            group_id=group,
+            producer_id=producer_id,
+            producer_epoch=epoch,
+            topics=[
+                topics(
+                    name=topic,
+                    partitions=[
+                        topics.TxnOffsetCommitRequestPartition(
+                            partition_index=0, committed_offset=offset, committed_metadata=None
+                        )
+                    ],
+                )
+            ],
+        )
+        answer = wire.call(request, producer.TxnOffsetCommitResponse, 3)
+        return int(answer.topics[0].partitions[0].error_code)
+
+    @staticmethod
+    def fetch_offset(wire: Wire, group: str, topic: str, *, stable: bool = False) -> tuple[int, int]:
+        """The committed offset of partition 0, and the error code."""
+        groups = consumer.OffsetFetchRequest.OffsetFetchRequestGroup
+        request = consumer.OffsetFetchRequest(
+            groups=[
+                groups(group_id=group, topics=[groups.OffsetFetchRequestTopics(name=topic, partition_indexes=[0])])
+            ],
+            require_stable=stable,
+        )
+        answer = wire.call(request, consumer.OffsetFetchResponse, 8).groups[0].topics[0].partitions[0]
+        return answer.committed_offset, answer.error_code
+
+    @staticmethod
+    def produce(
+        wire: Wire, topic: str, records: bytes, transactional_id: str | None = None, partition: int = 0
+    ) -> tuple[int, int]:
+        """Send a batch; error code and base offset."""
+        topics = producer.ProduceRequest.TopicProduceData
+        request = producer.ProduceRequest(
+            transactional_id=transactional_id,
+            acks=-1,
+            timeout_ms=5000,
+            topic_data=[
+                topics(name=topic, partition_data=[topics.PartitionProduceData(index=partition, records=records)])
+            ],
+        )
+        answer = wire.call(request, producer.ProduceResponse, 8).responses[0].partition_responses[0]
+        return answer.error_code, answer.base_offset
+
+    @staticmethod
+    def end(wire: Wire, transactional_id: str, producer_id: int, epoch: int, *, commit: bool) -> int:
+        """End a transaction; the error code."""
+        request = producer.EndTxnRequest(
+            transactional_id=transactional_id, producer_id=producer_id, producer_epoch=epoch, committed=commit
+        )
+        return int(wire.call(request, producer.EndTxnResponse, 3).error_code)
+
+    @staticmethod
+    def join(wire: Wire, group: str, **fields: Any) -> Any:
+        """Join a group and wait for the answer."""
+        Speak.send_join(wire, group, **fields)
+        return wire.receive(consumer.JoinGroupResponse, fields.get("version", 5))
+
+    @staticmethod
+    def send_join(  # noqa: PLR0913 - the fields of the request
+        wire: Wire,
+        group: str,
+        *,
+        member: str = "",
+        instance: str | None = None,
+        session: int = 10_000,
+        rebalance: int = 10_000,
+        protocols: dict[str, bytes] | None = None,
+        version: int = 5,
+    ) -> None:
+        """Join a group, without waiting."""
+        protocol = consumer.JoinGroupRequest.JoinGroupRequestProtocol
+        request = consumer.JoinGroupRequest(
+            group_id=group,
+            session_timeout_ms=session,
+            rebalance_timeout_ms=rebalance,
+            member_id=member,
+            group_instance_id=instance,
+            protocol_type="consumer",
+            protocols=[protocol(name=name, metadata=data) for name, data in (protocols or {"range": b"m"}).items()],
+        )
+        wire.send(request, version)
+
+    @staticmethod
+    def sync(  # noqa: PLR0917 - the fields of the request
+        wire: Wire, group: str, member: str, generation: int, assignments: dict[str, bytes], instance: str | None = None
+    ) -> tuple[int, bytes]:
+        """Sync; error code and assignment."""
+        one = consumer.SyncGroupRequest.SyncGroupRequestAssignment
+        request = consumer.SyncGroupRequest(
+            group_id=group,
+            generation_id=generation,
+            member_id=member,
+            group_instance_id=instance,
+            assignments=[one(member_id=name, assignment=data) for name, data in assignments.items()],
+        )
+        answer = wire.call(request, consumer.SyncGroupResponse, 3)
+        return answer.error_code, bytes(answer.assignment)
+
+    @staticmethod
+    def heartbeat(wire: Wire, group: str, member: str, generation: int, instance: str | None = None) -> int:
+        """Heartbeat; the error code."""
+        request = consumer.HeartbeatRequest(
+            group_id=group, generation_id=generation, member_id=member, group_instance_id=instance
+        )
+        return int(wire.call(request, consumer.HeartbeatResponse, 3).error_code)
+
+    @staticmethod
+    def leave(wire: Wire, group: str, member: str, instance: str | None = None) -> int:
+        """Leave; the error code."""
+        one = consumer.LeaveGroupRequest.MemberIdentity
+        request = consumer.LeaveGroupRequest(
+            group_id=group, members=[one(member_id=member, group_instance_id=instance)]
+        )
+        return int(wire.call(request, consumer.LeaveGroupResponse, 3).members[0].error_code)
+
+    @staticmethod
+    def commit(  # noqa: PLR0917 - the fields of the request
+        wire: Wire, group: str, topic: str, offset: int, member: str = "", generation: int = -1, metadata: str = ""
+    ) -> int:
+        """Commit an offset of partition 0; the error code."""
+        topics = consumer.OffsetCommitRequest.OffsetCommitRequestTopic
+        partition = topics.OffsetCommitRequestPartition(
+            partition_index=0, committed_offset=offset, committed_metadata=metadata
+        )
+        request = consumer.OffsetCommitRequest(
+            group_id=group,
+            generation_id_or_member_epoch=generation,
+            member_id=member,
+            topics=[topics(name=topic, partitions=[partition])],
+        )
+        return int(wire.call(request, consumer.OffsetCommitResponse, 7).topics[0].partitions[0].error_code)
+
+
+@pytest.fixture
+def speak() -> type[Speak]:
+    """Requests of one line over a raw connection."""
+    return Speak
+
+
+@pytest.fixture(scope="session")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One broker for all tests that do not care what else is in it."""
+    with running_broker(tmp_path_factory.mktemp("broker")) as address:
+        yield address
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic name that no other test has."""
+    return f"topic-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=[KafkaPython, Confluent, AioKafka])
+def client(request: pytest.FixtureRequest, bootstrap: str) -> Client:
+    """Each client library in turn, on the shared broker."""
+    made: Client = request.param(bootstrap)
+    return made
+
+
+@pytest.fixture
+def message() -> type[Message]:
+    """The record type of the clients."""
+    return Message
+
+
+@pytest.fixture
+def transact() -> type[Transact]:
+    """The transaction type of the clients."""
+    return Transact
+
+
+@pytest.fixture
+def connect() -> Callable[[str], Client]:
+    """Makes a kafka-python client for the broker of the test's own."""
+    return KafkaPython

@@ -1,0 +1,213 @@
+"""What a SIGKILL or a full disk at the worst moment leaves: everything acknowledged, and transactions whole."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import kafka
+import pytest
+
+from headrace.testing.broker import BrokerProcess, running_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KILLED_IN_BETWEEN = """
+import os, pathlib, signal, sys
+from headrace.local.broker import EmbeddedBroker
+from headrace.local.broker.server import new_event_loop
+
+steps = []
+def checkpoint(step):
+    steps.append(step)
+    if len(steps) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+loop = new_event_loop()
+broker = EmbeddedBroker(pathlib.Path(sys.argv[1]), checkpoint=checkpoint)
+loop.run_until_complete(broker.start())
+print(broker.bootstrap, flush=True)
+loop.run_forever()
+"""
+STEPS = ["decided", "first marker", "second marker", "third marker", "done"]
+
+
+def test_every_acknowledged_record_survives_sigkill(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
+) -> None:
+    """Kill the broker at any moment of a busy stream, several times: nothing acknowledged is missing."""
+    acknowledged: list[bytes] = []
+    with BrokerProcess(tmp_path) as broker:
+        for attempt in range(4):
+            wire = wires(broker.bootstrap)
+            assert speak.metadata(wire, "t") == 0
+            killer = threading.Timer(0.1, broker.kill)
+            killer.start()
+            with pytest.raises(ConnectionError):
+                while True:
+                    value = f"{attempt}-{len(acknowledged)}".encode() * 50
+                    code, offset = speak.produce(wire, "t", batch(value))
+                    assert (code, offset >= len(acknowledged)) == (0, True)
+                    acknowledged.append(value)
+            killer.join()
+            broker.restart()
+        assert len(acknowledged) > 100
+        found = set(read(broker.bootstrap, "t"))
+    assert [one for one in acknowledged if one not in found] == []
+
+
+def test_offsets_and_topics_survive_sigkill(tmp_path: Path, connect: Callable[[str], Any], message: Any) -> None:
+    """A group goes on where it committed right before the kill, on the same port; topic configs stay."""
+    with BrokerProcess(tmp_path) as broker:
+        address = broker.bootstrap
+        client = connect(address)
+        client.produce("t", [message(b"a"), message(b"b")])
+        assert client.consume("t", 1, group="g") == [message(b"a")]
+        broker.kill()
+        broker.restart()
+        assert broker.bootstrap == address
+        assert client.consume("t", 1, group="g") == [message(b"b")]
+
+
+@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=STEPS)
+@pytest.mark.parametrize("commit", [True, False], ids=["commit", "abort"])
+def test_a_transaction_ends_whole_when_killed_in_between(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any, step: int, commit: bool
+) -> None:
+    """Killed after any step of ending a transaction over three partitions and an offset, all of it counts, or none.
+
+    The decision is durable before the first step is over, so a commit that was killed is a commit after the restart.
+    """
+    with killed_at(tmp_path, step) as address:
+        make_topics(address)
+        wire = wires(address)
+        identity = "tx", *speak.init(wire, "tx")
+        for partition in range(3):
+            assert speak.add(wire, *identity, "out", partition) == 0
+            one = batch(b"%d" % partition, producer_id=identity[1], epoch=0, sequence=0, transactional=True)
+            assert speak.produce(wire, "out", one, "tx", partition) == (0, 0)
+        assert speak.add_group(wire, *identity, "g") == 0
+        assert speak.offset(wire, *identity, "g", "in", 5) == 0
+        assert speak.fetch_offset(wire, "g", "in") == (-1, 0)
+        with pytest.raises(ConnectionError):
+            speak.end(wire, *identity, commit=commit)
+
+    with running_broker(tmp_path) as again:
+        wire = wires(again)
+        assert sorted(read(again, "out", partitions=3, committed=True)) == ([b"0", b"1", b"2"] if commit else [])
+        assert speak.fetch_offset(wire, "g", "in", stable=True) == (5 if commit else -1, 0)
+        assert speak.end(wire, *identity, commit=commit) == 0, "the same end again is answered the same"
+        assert speak.end(wire, *identity, commit=not commit) == 48, "the other end is refused"
+
+
+def test_an_open_transaction_outlives_the_broker(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
+) -> None:
+    """Killed while a transaction is open, its producer goes on with it and commits; nobody saw it before."""
+    with BrokerProcess(tmp_path) as broker:
+        wire = wires(broker.bootstrap)
+        speak.metadata(wire, "t")
+        producer_id, epoch = speak.init(wire, "tx")
+        speak.add(wire, "tx", producer_id, epoch, "t")
+        sent = batch(b"a", producer_id=producer_id, epoch=epoch, sequence=0, transactional=True)
+        assert speak.produce(wire, "t", sent, "tx") == (0, 0)
+        broker.kill()
+        broker.restart()
+        assert read(broker.bootstrap, "t", committed=True) == []
+        wire = wires(broker.bootstrap)
+        assert speak.produce(wire, "t", sent, "tx") == (0, 0), "a repeat after the crash is no second record"
+        more = batch(b"b", producer_id=producer_id, epoch=epoch, sequence=1, transactional=True)
+        assert speak.produce(wire, "t", more, "tx") == (0, 1)
+        assert speak.end(wire, "tx", producer_id, epoch, commit=True) == 0
+        assert speak.end(wire, "tx", producer_id, epoch, commit=True) == 0, "the same end again is answered the same"
+        assert read(broker.bootstrap, "t", committed=True) == [b"a", b"b"]
+
+
+def test_a_full_disk_is_told_and_survived(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
+) -> None:
+    """Without room the producer gets KAFKA_STORAGE_ERROR; with room again the same broker goes on, nothing is torn."""
+    with BrokerProcess(tmp_path) as broker:
+        wire = wires(broker.bootstrap)
+        speak.metadata(wire, "t")
+        assert speak.produce(wire, "t", batch(b"before")) == (0, 0)
+        _soft, hard = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (4096, hard))
+        assert speak.produce(wire, "t", batch(os.urandom(20_000))) == (56, -1)
+        assert (tmp_path / "topics" / "t" / "0.log").stat().st_size < 4096
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert speak.produce(wire, "t", batch(b"after")) == (0, 1)
+        assert read(broker.bootstrap, "t") == [b"before", b"after"]
+        broker.kill()
+        broker.restart()
+        assert read(broker.bootstrap, "t") == [b"before", b"after"]
+
+
+def test_a_decided_transaction_waits_for_room(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
+) -> None:
+    """When the markers find no room, the end is retried by the broker itself and nobody sees half of it."""
+    with BrokerProcess(tmp_path) as broker:
+        wire = wires(broker.bootstrap)
+        speak.metadata(wire, "t")
+        producer_id, epoch = speak.init(wire, "tx")
+        speak.add(wire, "tx", producer_id, epoch, "t")
+        big = batch(os.urandom(9_000), producer_id=producer_id, epoch=epoch, sequence=0, transactional=True)
+        assert speak.produce(wire, "t", big, "tx") == (0, 0)
+        _soft, hard = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (8_000, hard))
+        assert speak.end(wire, "tx", producer_id, epoch, commit=True) == 51
+        assert read(broker.bootstrap, "t", committed=True) == []
+        resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        deadline = time.monotonic() + 10
+        while len(found := read(broker.bootstrap, "t", committed=True)) < 1:
+            assert time.monotonic() < deadline
+        assert len(found[0]) == 9_000
+
+
+@contextmanager
+def killed_at(data: Path, step: int) -> Iterator[str]:
+    """A broker process that kills itself at a step of ending a transaction; waits for that."""
+    command = [sys.executable, "-c", KILLED_IN_BETWEEN, str(data), str(step)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+            assert process.wait(20) == -signal.SIGKILL
+        finally:
+            process.kill()
+
+
+def make_topics(address: str) -> None:
+    """Topics ``in`` and ``out``, the latter with three partitions."""
+    admin = kafka.KafkaAdminClient(bootstrap_servers=address)
+    admin.create_topics({"in": {"num_partitions": 1}, "out": {"num_partitions": 3}})
+    admin.close()
+
+
+def read(address: str, topic: str, *, partitions: int = 1, committed: bool = False) -> list[bytes]:
+    """Every record that a reader sees now."""
+    consumer = kafka.KafkaConsumer(
+        bootstrap_servers=address, isolation_level="read_committed" if committed else "read_uncommitted"
+    )
+    parts = [kafka.TopicPartition(topic, number) for number in range(partitions)]
+    consumer.assign(parts)
+    consumer.seek_to_beginning()
+    ends = consumer.end_offsets(parts)
+    found: list[bytes] = []
+    deadline = time.monotonic() + 10
+    while any(consumer.position(one) < ends[one] for one in parts):
+        assert time.monotonic() < deadline, "the reader does not reach the end"
+        for records in consumer.poll(100).values():
+            found += [one.value for one in records]
+    consumer.close()
+    return found
