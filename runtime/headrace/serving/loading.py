@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError, ModelLoadError
 from headrace.models.kserve_api import Model
+from headrace.serving.search_path import search_last
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,8 +24,8 @@ _PRIVATE = "_headrace_user"
 def load_class(target: str) -> type[Any]:
     """The class that ``target`` names.
 
-    A module is looked for among the installed packages first, then as a file of the working folder; a file is
-    imported under a private name and its own folder is searched last. So a user's ``transformers/`` folder or
+    A module is looked for among the installed packages first, then in the working folder; a file is imported under
+    a private name, and its own folder is searched last. So a user's ``transformers/`` folder or
     ``torch.py`` never stands in the way of the package of that name.
 
     Raises:
@@ -55,7 +57,7 @@ def build(found: type[Any], name: str, model: str | None) -> Any:
     except HeadraceError:
         raise
     except Exception as fault:
-        raise ModelLoadError(f"{_title(found)}({name!r}) failed: {_cause(fault)}") from fault
+        raise ModelLoadError(f"{_title(found)} cannot be made with name {name!r}: {_cause(fault)}") from fault
 
 
 def load(model: Any) -> Any:
@@ -71,13 +73,15 @@ def load(model: Any) -> Any:
     except HeadraceError:
         raise
     except Exception as fault:
-        raise ModelLoadError(f"{_title(type(model))}.load() failed: {_cause(fault)}") from fault
+        raise ModelLoadError(f"load() of {_title(type(model))} failed: {_cause(fault)}") from fault
 
 
 def _named_module(target: str, place: str) -> ModuleType:
-    if _is_installed(place):
+    search_last(Path.cwd())
+    if _exists(place):
         installed: ModuleType = _imported(target, lambda: importlib.import_module(place))
         return installed
+    # A folder of the user's that is named as an installed package hides behind it; its files are still files.
     path = Path(*place.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
@@ -88,30 +92,24 @@ def _named_module(target: str, place: str) -> ModuleType:
     )
 
 
-def _is_installed(place: str) -> bool:
-    # The working folder stands first on sys.path under `python -m`; here it counts last.
-    kept = sys.path
-    here = {"", str(Path.cwd())}
-    sys.path = [entry for entry in kept if entry not in here]
+def _exists(place: str) -> bool:
     try:
         return importlib.util.find_spec(place) is not None
     except (ImportError, ValueError):
         return False
-    finally:
-        sys.path = kept
+    except Exception:  # noqa: BLE001  # a parent package that fails to import says so when it is imported
+        return True
 
 
 def _file_module(target: str, file: Path) -> ModuleType:
     if not file.is_file():
         raise ModelLoadError(f"Class {target!r}: there is no file {file}", hint=f"looked in {Path.cwd()}")
-    name = "_".join([_PRIVATE, *file.with_suffix("").parts]).replace("/", "").replace("-", "_").replace(".", "_")
+    name = _PRIVATE + re.sub(r"\W", "_", str(file.with_suffix("").absolute()))
     spec = importlib.util.spec_from_file_location(name, file.absolute())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    folder = str(file.absolute().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # last: neighbours of the file can be imported, and hide nothing
+    search_last(file.absolute().parent)
     sys.modules[name] = module
     loader = spec.loader
     try:
@@ -144,7 +142,8 @@ def _takes(found: type[Any], parameter: str) -> bool:
 
 
 def _title(found: type[Any]) -> str:
-    return f"{found.__module__.removeprefix(_PRIVATE + '_')}:{found.__name__}"
+    module = sys.modules.get(found.__module__)
+    return f"{found.__name__} of {_where(module)}" if module else found.__name__
 
 
 def _where(module: ModuleType) -> str:

@@ -7,10 +7,12 @@ import inspect
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
+from headrace.serving.search_path import search_last
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phas
     Raises:
         ModelLoadError: in one line, the class and the cause.
     """
+    search_last(Path.cwd())
     from headrace.models.kserve_api import set_predictor_config  # noqa: PLC0415  # heavy: see the module's docstring
     from headrace.serving import hosting, loading  # noqa: PLC0415
     from headrace.serving.app import ModelApp  # noqa: PLC0415
