@@ -1,0 +1,66 @@
+"""Whether a process on a loopback port answers."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+PROBE_TIMEOUT = 1.0
+"""Seconds for one probe, as Kubernetes has it (``timeoutSeconds``)."""
+_FIRST_FAILURE = 400
+
+
+class Readiness(Enum):
+    """What one probe found."""
+
+    CLOSED = "closed"
+    """Nobody listens on the port."""
+    LISTENING = "listening"
+    """Somebody does, and is not ready."""
+    READY = "ready"
+
+
+async def probe(session: aiohttp.ClientSession, port: int, path: str) -> Readiness:
+    """One readiness probe: a GET that must answer below 400, or a TCP connection where there is no path."""
+    if not path:
+        return await _connect(port)
+    try:
+        async with session.get(
+            f"http://127.0.0.1:{port}{path}",
+            timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT),
+            # A kept connection would say nothing about whether new ones are taken.
+            headers={"Connection": "close"},
+            allow_redirects=False,
+        ) as response:
+            return Readiness.READY if response.status < _FIRST_FAILURE else Readiness.LISTENING
+    except aiohttp.ClientConnectorError:
+        return Readiness.CLOSED
+    except (aiohttp.ClientError, asyncio.TimeoutError):
+        return Readiness.LISTENING
+
+
+async def until_ready(
+    probing: Callable[[], Awaitable[Readiness]], interval: float, listening: Callable[[], None] | None = None
+) -> None:
+    """Probe every ``interval`` seconds until ready; ``listening`` is called once somebody listens."""
+    seen = False
+    while (found := await probing()) is not Readiness.READY:
+        if found is Readiness.LISTENING and not seen and listening:
+            seen = True
+            listening()
+        await asyncio.sleep(interval)
+
+
+async def _connect(port: int) -> Readiness:
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), PROBE_TIMEOUT)
+    except (OSError, asyncio.TimeoutError):
+        return Readiness.CLOSED
+    writer.close()
+    return Readiness.READY

@@ -1,0 +1,242 @@
+"""One replica of a service: a process from its start to its end, and the span of its cold start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headrace.errors import HeadraceError, UnavailableError
+from headrace.local.commands import service_command
+from headrace.local.processes import Process, exit_reason, free_ports
+from headrace.local.readiness import Readiness, probe, until_ready
+from headrace.local.status import ReplicaStatus
+from headrace.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    import aiohttp
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    from headrace.local.commands import Command, Surroundings
+    from headrace.local.logs import LogFile
+    from headrace.local.resources import Service
+    from headrace.local.settings import TwinSettings
+    from headrace.local.status import ReplicaState
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all replicas of one service stand on."""
+
+    service: Service
+    around: Surroundings
+    cwd: Path | None
+    log: LogFile
+    session: aiohttp.ClientSession
+    """For probes."""
+    tracer: Tracer
+    settings: TwinSettings
+
+
+class Replica:
+    """A replica that is starting, ready, suspect, draining, or over.
+
+    Args:
+        name: Unique in its service.
+        ground: What it stands on.
+        changed: Called when its state changes.
+    """
+
+    def __init__(self, name: str, ground: Ground, changed: Callable[[], None]) -> None:
+        self.name = name
+        self.in_flight = 0
+        self.state: ReplicaState = "starting"
+        self.ready_after = 0.0
+        """Seconds from the start to readiness."""
+        ports = free_ports(ground.service.container.ports)
+        self.port = ports[ground.service.container.port]
+        self._ports = ports
+        self._ground = ground
+        self._changed = changed
+        self._process: Process | None = None
+        self._began = time.monotonic()
+        self._leaving = asyncio.Event()
+        self._unused = asyncio.Event()
+        self._reprobing: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The number of its process; 0 before it has one."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def lived(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self._began
+
+    async def start(self, cause: Context | None) -> bool:
+        """Start and wait until it is ready; the cold start is a span below ``cause``.
+
+        Returns:
+            Whether it is ready; False when it was told to leave meanwhile.
+
+        Raises:
+            HeadraceError: it ended before, or was not ready in time; it is gone then.
+        """
+        attributes = {"headrace.service": str(self._ground.service.name), "headrace.replica": self.name}
+        span = self._ground.tracer.start_span("cold start", context=cause, attributes=attributes)
+        try:
+            ready = await self._start(span)
+        except HeadraceError as fault:
+            tracing.fail(span, fault)
+            raise
+        finally:
+            span.end()
+        if ready:
+            self.ready_after = self.lived
+            self._enter("ready")
+        return ready
+
+    async def ended(self) -> str:
+        """Wait until the process is gone, and say how it went."""
+        assert self._process is not None
+        code = await self._process.wait()
+        return exit_reason(code, self._process.last_line)
+
+    async def until_leaving(self) -> str | None:
+        """Wait for the end of the process, told how it went, or for :meth:`leave`, told nothing."""
+        return await self._unless_leaving(self.ended())
+
+    def leave(self) -> None:
+        """Take no more requests; the owner of its life then calls :meth:`drain`."""
+        self._enter("draining")
+        self._leaving.set()
+        if self.in_flight == 0:
+            self._unused.set()
+
+    async def drain(self) -> None:
+        """Let the requests in flight finish, then end the process; both within the grace period."""
+        if self._process is None or self._process.ended:
+            return
+        grace = self._ground.settings.drain
+        began = time.monotonic()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._unused.wait(), grace)
+        # What is left of the grace is for its own cleaning up.
+        await self._process.stop(max(1.0, grace - (time.monotonic() - began)))
+
+    def kill(self) -> None:
+        """End it without a grace."""
+        if self._process is not None:
+            self._process.kill()
+
+    def taken(self) -> None:
+        """A request goes to it."""
+        self.in_flight += 1
+
+    def given_back(self) -> None:
+        """A request is done with it."""
+        self.in_flight -= 1
+        if self.state == "draining" and self.in_flight == 0:
+            self._unused.set()
+
+    def suspect(self) -> None:
+        """It broke a connection: it gets no request until a probe succeeds, and is killed when none does for long."""
+        if self.state == "ready":
+            self._enter("suspect")
+            self._reprobing = asyncio.ensure_future(self._reprobe())
+
+    def status(self) -> ReplicaStatus:
+        """What it is now."""
+        return ReplicaStatus(self.name, self.state, self.pid, self.port, self.in_flight)
+
+    async def close(self) -> None:
+        """Let nothing of it go on; its process is gone or killed."""
+        self.kill()
+        if self._reprobing is not None:
+            self._reprobing.cancel()
+            await asyncio.wait([self._reprobing])
+        if self._process is not None:
+            await self._process.wait()
+
+    async def _start(self, span: Span) -> bool:
+        ground = self._ground
+        command = service_command(ground.service, self.name, self._ports, ground.around)
+        self._process = await Process.start(self.name, _traced(command, span), cwd=ground.cwd, log=ground.log)
+        span.set_attribute("headrace.cold_start.spawned", self.lived)
+        span.set_attribute("process.pid", self.pid)
+        deadline = ground.service.deadline or ground.settings.cold_start
+        reason = await self._unless_leaving(self._ready_or_ended(span, deadline))
+        if self._leaving.is_set():
+            return False
+        if reason:
+            self.kill()
+            raise UnavailableError(f"{self.name} {reason}")
+        span.set_attribute("headrace.cold_start.ready", self.lived)
+        return True
+
+    async def _ready_or_ended(self, span: Span, deadline: float) -> str:
+        """Empty once ready, else why it never will be."""
+        probing = asyncio.ensure_future(
+            until_ready(
+                self._probe,
+                self._ground.settings.probe_interval,
+                lambda: span.set_attribute("headrace.cold_start.listening", self.lived),
+            )
+        )
+        ending = asyncio.ensure_future(self.ended())
+        try:
+            await asyncio.wait([probing, ending], timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            # Another process may answer at the port of one that ended for that very reason.
+            if ending.done():
+                return f"{ending.result()} before it was ready"
+            if not probing.done():
+                return f"was not ready within {deadline:g} s"
+            probing.result()
+            return ""
+        finally:
+            probing.cancel()
+            ending.cancel()
+
+    async def _unless_leaving(self, doing: Coroutine[Any, Any, str]) -> str | None:
+        """The result of ``doing``, or None where it is told to leave first."""
+        work = asyncio.ensure_future(doing)
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        try:
+            await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        finally:
+            work.cancel()
+            leaving.cancel()
+
+    async def _probe(self) -> Readiness:
+        return await probe(self._ground.session, self.port, self._ground.service.container.probe_path)
+
+    async def _reprobe(self) -> None:
+        settings = self._ground.settings
+        try:
+            await asyncio.wait_for(until_ready(self._probe, settings.probe_interval), settings.suspect)
+            found: ReplicaState | None = "ready"
+        except asyncio.TimeoutError:
+            found = None
+        if self.state != "suspect":
+            return
+        if found:
+            self._enter(found)
+        else:
+            self.kill()
+
+    def _enter(self, state: ReplicaState) -> None:
+        self.state = state
+        self._changed()
+
+
+def _traced(command: Command, span: Span) -> Command:
+    context = {key.upper(): value for key, value in tracing.inject(span).items()}
+    return type(command)(command.argv, {**command.environment, **context})
