@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -292,7 +293,10 @@ def test_text_is_the_same_in_every_process(pictures: Path) -> None:
         "from headrace.manifests.yaml_text import to_yaml; print(to_yaml(render_all(load_apps(sys.argv[1]))), end='')"
     )
     command = [sys.executable, "-c", code, str(pictures)]
-    outputs = {hashlib.sha256(subprocess.check_output(command, env={"PYTHONHASHSEED": seed})).digest() for seed in "12"}
+    outputs = {
+        hashlib.sha256(subprocess.check_output(command, env={**os.environ, "PYTHONHASHSEED": seed})).digest()
+        for seed in "12"
+    }
     here = to_yaml(render_all(load_apps(pictures)))
     assert outputs == {hashlib.sha256(here.encode()).digest()}
     assert list(yaml.safe_load_all(here)) == render_all(load_apps(pictures))

@@ -163,21 +163,26 @@ def _places() -> list[tuple[tuple[str, ...], list[str]]]:
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:
-    annotation = _annotation_at(path)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return _as_model(_annotation_at(path))
 
 
 def _annotation_at(path: Path) -> object:
     """The declared type at ``path``, an optional one without its None; None where the spec has no such place."""
     annotation: object = InferenceApp
     for step in path:
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return None
-        fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
+        model = _as_model(annotation)
+        fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
         if step not in fields:
             return None
         annotation = _without_none(fields[str(step)].annotation)
     return annotation
+
+
+def _as_model(annotation: object) -> type[BaseModel] | None:
+    # On Python 3.10 `dict[str, str]` is an instance of type, and no class to issubclass.
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
 
 
 def _without_none(annotation: object) -> object:
