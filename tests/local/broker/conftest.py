@@ -339,6 +339,18 @@ class Wire:
         except ConnectionResetError:
             return True
 
+    def shut(self) -> None:
+        """Say that nothing more will be sent."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def drain(self) -> None:
+        """Read until the broker closes the connection."""
+        try:
+            while self._socket.recv(1 << 16):
+                pass
+        except ConnectionResetError:
+            pass
+
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()

@@ -85,7 +85,7 @@ def find_coordinator(core: Core, call: Call) -> Any:
 def describe_cluster(core: Core, _call: Call) -> Any:
     """The one broker."""
     broker = admin.DescribeClusterResponse.DescribeClusterBroker(
-        broker_id=NODE_ID, host=core.address.host, port=core.address.port, rack=None
+        broker_id=NODE_ID, host=core.address.host, port=core.address.port, rack=None, is_fenced=False
     )
     return admin.DescribeClusterResponse(
         error_code=Code.NONE,

@@ -55,7 +55,7 @@ _SERVED = (
     Api(admin.DeleteRecordsRequest, 0, 2, records.delete_records),
     Api(metadata.MetadataRequest, 0, 9, cluster.metadata),
     Api(metadata.FindCoordinatorRequest, 0, 4, cluster.find_coordinator),
-    Api(admin.DescribeClusterRequest, 0, 0, cluster.describe_cluster),
+    Api(admin.DescribeClusterRequest, 0, 2, cluster.describe_cluster),
     Api(consumer.JoinGroupRequest, 0, 7, groups.join_group),
     Api(consumer.SyncGroupRequest, 0, 5, groups.sync_group),
     Api(consumer.HeartbeatRequest, 0, 4, groups.heartbeat),
