@@ -33,6 +33,8 @@ POLL = 500
 """Milliseconds that a poll waits for records."""
 SESSION = 15_000
 """Milliseconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
+HEARTBEAT = 1_000
+"""Milliseconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
 REVOKE_MARGIN = 5.0
 """Seconds on top of the drain deadline before a revocation stops waiting for the loop."""
 
@@ -104,6 +106,7 @@ class KafkaMember:
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 session_timeout_ms=SESSION,
+                heartbeat_interval_ms=HEARTBEAT,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
                 fetch_max_wait_ms=POLL,
             )

@@ -92,13 +92,17 @@ class TransactionalWriter:
         return self._producer
 
     def _abort(self) -> None:
-        """Abort, and start over with a new producer when even that fails: a fenced or broken one stays broken."""
+        """Abort, and start over with a new producer.
+
+        kafka-python 3.0 does not find its sequence numbers again after a record that the broker refused, and a fenced
+        producer stays fenced; a new one begins clean, and its ``init_transactions`` aborts what the old one left.
+        """
         try:
             if self._producer is not None:
                 self._producer.abort_transaction()
         except KafkaError as fault:
-            _log.warning("starting over with a new producer, the old one cannot abort: %s", fault)
-            self.close()
+            _log.warning("the transaction is left to the next producer to abort: %s", fault)
+        self.close()
 
 
 def _key(record: OutgoingRecord) -> bytes | None:
