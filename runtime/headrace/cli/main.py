@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "publish": "Publish files as CloudEvents to a Kafka topic, one event a file.",
     "results": "Print the results of a topic, live with --follow.",
     "trace": "Print the trace of an event as a tree with durations.",
+    "down": "Stop the running `headrace up`.",
+    "logs": "Print what the processes of `headrace up` wrote.",
     "status": "Show what the running `headrace up` does: services, replicas, addresses.",
     "render": "Print the Kubernetes manifests of a headrace.yaml.",
     "schema": "Print the JSON Schema of headrace.yaml, for editors.",

@@ -6,11 +6,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from headrace.errors import ConfigurationError
 from headrace.local.state import Home
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+    from headrace.local.state import State
 
 DEFAULT_KAFKA = "127.0.0.1:9092"
 KAFKA_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
@@ -24,6 +27,19 @@ def kafka_address(given: str | None) -> str:
         return given
     running = Home.of().read()
     return running.kafka if running else DEFAULT_KAFKA
+
+
+def running_twin() -> State:
+    """The twin of this home.
+
+    Raises:
+        ConfigurationError: none runs.
+    """
+    home = Home.of()
+    found = home.read()
+    if found is None:
+        raise ConfigurationError(f"Nothing is up in {home.path}", hint="start it with `headrace up -f headrace.yaml`")
+    return found
 
 
 def trace_this_command(service: str) -> TracerProvider | None:
