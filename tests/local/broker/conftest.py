@@ -1,306 +1,24 @@
-"""A broker for the tests that only need one, and three Kafka clients behind one face."""
+"""A broker for the tests that only need one, and raw connections that say what no client library lets a test say."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import time
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headrace.testing.broker import running_broker  # first: it imports kafka without its deprecation warnings
 
-import confluent_kafka  # isort: skip
-import kafka  # isort: skip
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # isort: skip
-from kafka.record.default_records import DefaultRecordBatchBuilder  # isort: skip
 from kafka.protocol import consumer, metadata, producer  # isort: skip
-from aiokafka.structs import TopicPartition as AioPartition  # isort: skip
+from kafka.record.default_records import DefaultRecordBatchBuilder  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WAIT = 20.0
 
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A record, as every client knows it."""
-
-    value: bytes | None
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Transact:
-    """A transaction to run: what it writes, which offset it commits, and how it ends."""
-
-    messages: tuple[Message, ...]
-    end: str = "commit"
-    group: str = ""
-    source: str = ""
-    offset: int = 0
-
-
-class Client(Protocol):
-    """What the tests do with a client library; every call opens and closes its own connection."""
-
-    def produce(
-        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
-    ) -> list[int]:
-        """Send, wait for every acknowledgement, return the offsets (partition 0 in the tests that look)."""
-
-    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
-        """Read ``count`` records of a topic from the group's position or the beginning; commit where there is a group."""
-
-    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
-        """Run one transaction."""
-
-    def offset_at(self, topic: str, timestamp: int) -> int:
-        """The offset of the first record at or after a time in milliseconds; -1 when there is none."""
-
-
-class KafkaPython:
-    """kafka-python."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-
-    def produce(
-        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
-    ) -> list[int]:
-        producer = kafka.KafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            compression_type=None if codec == "none" else codec,
-            enable_idempotence=idempotent,
-            acks="all",
-            linger_ms=20,
-        )
-        try:
-            sent = [producer.send(topic, one.value, one.key, list(one.headers)) for one in messages]
-            return [one.get(WAIT).offset for one in sent]
-        finally:
-            producer.close()
-
-    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
-        consumer = kafka.KafkaConsumer(
-            topic,
-            bootstrap_servers=self._bootstrap,
-            group_id=group or None,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            isolation_level="read_committed" if committed else "read_uncommitted",
-        )
-        got: list[Message] = []
-        deadline = time.monotonic() + WAIT
-        try:
-            while len(got) < count and time.monotonic() < deadline:
-                for records in consumer.poll(200, max_records=count - len(got)).values():
-                    got += [Message(one.value, one.key, tuple(one.headers)) for one in records]
-            if group:
-                consumer.commit()
-        finally:
-            consumer.close()
-        return got
-
-    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
-        producer = kafka.KafkaProducer(bootstrap_servers=self._bootstrap, transactional_id=transactional_id)
-        try:
-            producer.init_transactions()
-            producer.begin_transaction()
-            for one in transaction.messages:
-                producer.send(topic, one.value, one.key)
-            producer.flush(WAIT)  # an abort drops what was not sent yet
-            if transaction.group:
-                offsets = {
-                    kafka.TopicPartition(transaction.source, 0): kafka.OffsetAndMetadata(transaction.offset, "", -1)
-                }
-                producer.send_offsets_to_transaction(
-                    offsets, kafka.structs.ConsumerGroupMetadata(transaction.group, -1, "", None)
-                )
-            if transaction.end == "commit":
-                producer.commit_transaction()
-            else:
-                producer.abort_transaction()
-        finally:
-            producer.close()
-
-    def offset_at(self, topic: str, timestamp: int) -> int:
-        consumer = kafka.KafkaConsumer(bootstrap_servers=self._bootstrap)
-        try:
-            partition = kafka.TopicPartition(topic, 0)
-            found = consumer.offsets_for_times({partition: timestamp})[partition]
-            return found.offset if found is not None else -1
-        finally:
-            consumer.close()
-
-
-class Confluent:
-    """confluent-kafka (librdkafka)."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-
-    def _config(self, **more: Any) -> dict[str, Any]:
-        return {
-            "bootstrap.servers": self._bootstrap,
-            "log_level": 0,
-            **{k.replace("_", "."): v for k, v in more.items()},
-        }
-
-    def produce(
-        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
-    ) -> list[int]:
-        producer = confluent_kafka.Producer(
-            self._config(compression_type=codec, enable_idempotence=idempotent, linger_ms=20)
-        )
-        offsets: list[int] = []
-
-        def delivered(error: Any, message: Any) -> None:
-            assert error is None, error
-            offsets.append(message.offset())
-
-        for one in messages:
-            producer.produce(topic, one.value, one.key, headers=list(one.headers), on_delivery=delivered)
-        assert producer.flush(WAIT) == 0
-        return offsets
-
-    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
-        consumer = confluent_kafka.Consumer(
-            self._config(
-                group_id=group or f"none-{uuid.uuid4()}",
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-                isolation_level="read_committed" if committed else "read_uncommitted",
-            )
-        )
-        consumer.subscribe([topic])
-        got: list[Message] = []
-        deadline = time.monotonic() + WAIT
-        try:
-            while len(got) < count and time.monotonic() < deadline:
-                one = consumer.poll(0.2)
-                if one is not None and one.error() is None:
-                    got.append(Message(one.value(), one.key(), tuple(one.headers() or ())))
-            if group:
-                consumer.commit(asynchronous=False)
-        finally:
-            consumer.close()
-        return got
-
-    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
-        producer = confluent_kafka.Producer(self._config(transactional_id=transactional_id))
-        producer.init_transactions(WAIT)
-        producer.begin_transaction()
-        for one in transaction.messages:
-            producer.produce(topic, one.value, one.key)
-        producer.flush(WAIT)
-        if transaction.group:
-            consumer = confluent_kafka.Consumer(self._config(group_id=transaction.group))
-            offset = confluent_kafka.TopicPartition(transaction.source, 0, transaction.offset)
-            producer.send_offsets_to_transaction([offset], consumer.consumer_group_metadata(), WAIT)
-            consumer.close()
-        if transaction.end == "commit":
-            producer.commit_transaction(WAIT)
-        else:
-            producer.abort_transaction(WAIT)
-
-    def offset_at(self, topic: str, timestamp: int) -> int:
-        consumer = confluent_kafka.Consumer(self._config(group_id="times"))
-        try:
-            wanted = confluent_kafka.TopicPartition(topic, 0, timestamp)
-            return int(consumer.offsets_for_times([wanted], WAIT)[0].offset)
-        finally:
-            consumer.close()
-
-
-class AioKafka:
-    """aiokafka."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-
-    def produce(
-        self, topic: str, messages: list[Message], *, codec: str = "none", idempotent: bool = False
-    ) -> list[int]:
-        async def main() -> list[int]:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
-                compression_type=None if codec == "none" else codec,
-                enable_idempotence=idempotent,
-                linger_ms=20,
-            )
-            await producer.start()
-            try:
-                sent = [await producer.send(topic, one.value, one.key, headers=list(one.headers)) for one in messages]
-                return [(await one).offset for one in sent]
-            finally:
-                await producer.stop()
-
-        return asyncio.run(main())
-
-    def consume(self, topic: str, count: int, *, group: str = "", committed: bool = False) -> list[Message]:
-        async def main() -> list[Message]:
-            consumer = AIOKafkaConsumer(
-                topic,
-                bootstrap_servers=self._bootstrap,
-                group_id=group or None,
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-                isolation_level="read_committed" if committed else "read_uncommitted",
-            )
-            await consumer.start()
-            got: list[Message] = []
-            deadline = time.monotonic() + WAIT
-            try:
-                while len(got) < count and time.monotonic() < deadline:
-                    for records in (await consumer.getmany(timeout_ms=200, max_records=count - len(got))).values():
-                        got += [Message(one.value, one.key, tuple(one.headers)) for one in records]
-                if group:
-                    await consumer.commit()
-            finally:
-                await consumer.stop()
-            return got
-
-        return asyncio.run(main())
-
-    def transact(self, transactional_id: str, topic: str, transaction: Transact) -> None:
-        async def main() -> None:
-            producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, transactional_id=transactional_id)
-            await producer.start()
-            try:
-                await producer.begin_transaction()
-                for one in transaction.messages:
-                    await producer.send(topic, one.value, one.key)
-                if transaction.group:
-                    await producer.send_offsets_to_transaction(
-                        {AioPartition(transaction.source, 0): transaction.offset}, transaction.group
-                    )
-                if transaction.end == "commit":
-                    await producer.commit_transaction()
-                else:
-                    await producer.abort_transaction()
-            finally:
-                await producer.stop()
-
-        asyncio.run(main())
-
-    def offset_at(self, topic: str, timestamp: int) -> int:
-        async def main() -> int:
-            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
-            await consumer.start()
-            try:
-                partition = AioPartition(topic, 0)
-                found = (await consumer.offsets_for_times({partition: timestamp}))[partition]
-                return int(found.offset) if found is not None else -1
-            finally:
-                await consumer.stop()
-
-        return asyncio.run(main())
+# ruff: noqa: PLR0917 - Speak has the fields of the requests as arguments
 
 
 class Wire:
@@ -443,7 +161,7 @@ class Speak:
         return int(wire.call(request, producer.AddOffsetsToTxnResponse, 3).error_code)
 
     @staticmethod
-    def offset(  # noqa: PLR0917 - the fields of the request
+    def offset(
         wire: Wire, transactional_id: str, producer_id: int, epoch: int, group: str, topic: str, offset: int
     ) -> int:
         """Commit an offset in a transaction; the error code."""
@@ -512,7 +230,7 @@ class Speak:
         return wire.receive(consumer.JoinGroupResponse, fields.get("version", 5))
 
     @staticmethod
-    def send_join(  # noqa: PLR0913 - the fields of the request
+    def send_join(
         wire: Wire,
         group: str,
         *,
@@ -537,7 +255,7 @@ class Speak:
         wire.send(request, version)
 
     @staticmethod
-    def sync(  # noqa: PLR0917 - the fields of the request
+    def sync(
         wire: Wire, group: str, member: str, generation: int, assignments: dict[str, bytes], instance: str | None = None
     ) -> tuple[int, bytes]:
         """Sync; error code and assignment."""
@@ -570,7 +288,7 @@ class Speak:
         return int(wire.call(request, consumer.LeaveGroupResponse, 3).members[0].error_code)
 
     @staticmethod
-    def commit(  # noqa: PLR0917 - the fields of the request
+    def commit(
         wire: Wire, group: str, topic: str, offset: int, member: str = "", generation: int = -1, metadata: str = ""
     ) -> int:
         """Commit an offset of partition 0; the error code."""
@@ -604,28 +322,3 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def topic() -> str:
     """A topic name that no other test has."""
     return f"topic-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture(params=[KafkaPython, Confluent, AioKafka])
-def client(request: pytest.FixtureRequest, bootstrap: str) -> Client:
-    """Each client library in turn, on the shared broker."""
-    made: Client = request.param(bootstrap)
-    return made
-
-
-@pytest.fixture
-def message() -> type[Message]:
-    """The record type of the clients."""
-    return Message
-
-
-@pytest.fixture
-def transact() -> type[Transact]:
-    """The transaction type of the clients."""
-    return Transact
-
-
-@pytest.fixture
-def connect() -> Callable[[str], Client]:
-    """Makes a kafka-python client for the broker of the test's own."""
-    return KafkaPython

@@ -138,7 +138,7 @@ def test_default_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         (struct.pack(">ihhihi", 14, 3, 5, 1, -1, 1 << 30), "cannot be read"),
     ],
 )
-def test_garbage_closes_its_connection_alone(
+def test_garbage_closes_its_connection_alone(  # noqa: PLR0917 - fixtures
     bootstrap: str,
     wires: Callable[[str], Any],
     speak: Any,

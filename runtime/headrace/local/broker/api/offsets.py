@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from headrace.local.broker.codes import Code, Refusal
@@ -171,5 +172,7 @@ def _subscribed(group: Group) -> set[str]:
         return topics
     for member in group.members.values():
         for metadata in member.metadata.values():
-            topics.update(ConsumerProtocolSubscription.decode(metadata).topics)
+            # What a client writes here is between the clients: the codec raises whatever a wrong byte leads to.
+            with suppress(Exception):
+                topics.update(ConsumerProtocolSubscription.decode(metadata).topics)
     return topics

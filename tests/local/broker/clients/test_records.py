@@ -53,7 +53,7 @@ def test_transaction_is_seen_whole_or_not_at_all(client: Any, topic: str, messag
 
 
 @pytest.mark.parametrize(("end", "rest"), [("commit", [b"2", b"3"]), ("abort", [b"0", b"1"])])
-def test_offsets_of_a_transaction_share_its_fate(  # noqa: PLR0913, PLR0917 - fixtures
+def test_offsets_of_a_transaction_share_its_fate(  # noqa: PLR0917 - fixtures
     client: Any, topic: str, message: Any, transact: Any, end: str, rest: list[bytes]
 ) -> None:
     """Offsets sent to a transaction are the group's when it commits, and are forgotten when it aborts."""

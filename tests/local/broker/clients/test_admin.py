@@ -44,7 +44,7 @@ def admin(bootstrap: str) -> Iterator[Any]:
 
 @pytest.fixture
 def rdkafka(bootstrap: str) -> AdminClient:
-    """librdkafka's admin client."""
+    """Librdkafka's admin client."""
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
@@ -161,7 +161,7 @@ def test_life_of_a_group(admin: Any, rdkafka: AdminClient, client: Any, topic: s
         rdkafka.delete_consumer_groups([group])[group].result(10)
 
 
-def test_a_group_with_members_is_not_deleted(
+def test_a_group_with_members_is_not_deleted(  # noqa: PLR0917 - fixtures
     bootstrap: str, admin: Any, rdkafka: AdminClient, client: Any, topic: str, message: Any
 ) -> None:
     """Neither the group, nor its offsets in a topic that a member reads."""
