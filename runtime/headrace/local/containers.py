@@ -26,6 +26,7 @@ class Mount:
     config_map: Name | None
     """Whose files lie there; None is an empty folder."""
     volume: str
+    """The volume's name, of an empty folder with its owner's."""
     file: str = ""
     """The one file of the ConfigMap that is mounted (``subPath``); empty is the whole folder."""
 
@@ -136,7 +137,7 @@ class ContainerReader:
             entry.fault(f"names volume '{name}', which the pod does not have")
             return None
         if "emptyDir" in volume.value:
-            return Mount(path, None, name)
+            return Mount(path, None, f"{self._owner.name}-{name}")
         if "configMap" not in volume.value:
             self._skipped.append(f"{volume.path} '{name}': only ConfigMaps and empty folders are mounted here")
             return None

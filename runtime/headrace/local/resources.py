@@ -93,3 +93,9 @@ class Plan:
     """The files of each ConfigMap."""
     skipped: tuple[str, ...]
     """What does not run here, each with the reason."""
+
+    @property
+    def pods(self) -> tuple[tuple[Name, Container], ...]:
+        """Everything that is run, with its owner's name."""
+        services = ((service.name, service.container) for service in self.services)
+        return (*services, *((workload.name, workload.container) for workload in self.workloads))

@@ -85,17 +85,19 @@ class Supervisor:
     async def stop(self) -> None:
         """SIGTERM, the grace period, SIGKILL; no restart."""
         self._stopping = True
-        if self._task is None:
-            return
+        if self._task is not None:
+            await self._stop(self._task)
+        self._log.close()
+
+    async def _stop(self, task: asyncio.Task[None]) -> None:
         began = time.monotonic()
         if self._process is not None:
             self._tell("stopping")
             await self._process.stop(self._grace)
-        self._task.cancel()
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+            await task
         self._tell("stopped", seconds=time.monotonic() - began)
-        self._log.close()
 
     async def _run(self) -> None:
         while not self._stopping:

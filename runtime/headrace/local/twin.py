@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
 
+from opentelemetry import trace
+
+from headrace.local.commands import Surroundings, unknown_hosts, workload_command
+from headrace.local.ingress import Door, Ingress, straight_to
+from headrace.local.kafka_process import SUBJECT, KafkaProcess
+from headrace.local.logs import LogFile
+from headrace.local.mounts import write_mounts
+from headrace.local.otlp import OtlpReceiver
+from headrace.local.plan import plan
+from headrace.local.processes import free_ports
+from headrace.local.proxy import Proxy, new_session
+from headrace.local.replica import Ground
+from headrace.local.routing import public_hosts
+from headrace.local.running_service import RunningService
 from headrace.local.settings import DEFAULTS, TwinSettings
+from headrace.local.state import HOME_VARIABLE, Home, State, created
+from headrace.local.status import TwinEvent, TwinStatus, WorkloadStatus
+from headrace.local.supervisor import Supervisor
+from headrace.local.trace_store import TraceStore
+from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    import aiohttp
+    from opentelemetry.trace import Tracer
     from typing_extensions import Self
 
-    from headrace.local.resources import Topic
+    from headrace.local.resources import Name, Service, Topic, Workload
     from headrace.local.state import RunningApp
-    from headrace.local.status import TwinEvent, TwinStatus
+
+SERVICE_NAME = "headrace-activator"
+"""``service.name`` of the twin's own spans."""
+# Of the shell that started the twin, not of its processes: each has its own, or none.
+_NOT_INHERITED = frozenset({"TRACEPARENT", "TRACESTATE", "PORT", "OTEL_SERVICE_NAME"})
 
 
 class Twin:
@@ -33,6 +60,9 @@ class Twin:
         echo: Called with every line that a container writes, ``replica-name | line``.
         on_event: Called with everything that happens, on the event loop.
         create_topics: Awaited with the broker's address and the topics before anything that needs them starts.
+
+    Raises:
+        ConfigurationError: a resource lacks a field; every one is named. Nothing has started.
     """
 
     def __init__(
@@ -50,33 +80,70 @@ class Twin:
         on_event: Callable[[TwinEvent], None] | None = None,
         create_topics: Callable[[str, tuple[Topic, ...]], Awaitable[None]] | None = None,
     ) -> None:
-        """Read the resources; nothing starts.
-
-        Raises:
-            ConfigurationError: a resource lacks a field, every one named.
-        """
-        raise NotImplementedError
+        self.plan = plan(resources)
+        """What the resources mean here."""
+        self.home = Home(home.absolute())
+        self.ingress_url = ""
+        """Once started."""
+        self.kafka = kafka or ""
+        """``host:port``, once started."""
+        self.otlp_url = ""
+        """Once started."""
+        self._embedded_kafka = kafka is None
+        self._port = port
+        self._cwd = cwd
+        self._apps = apps
+        self._environment = environment
+        self._settings = settings
+        self._echo = echo
+        self._on_event = on_event or (lambda _: None)
+        self._create_topics = create_topics
+        self._services: list[RunningService] = []
+        self._supervisors: list[tuple[Workload, Supervisor]] = []
+        self._ending = AsyncExitStack()
 
     async def start(self) -> None:
         """Start it all, and publish ``state.json``. What a failed start began is ended again.
 
         Raises:
             ConfigurationError: another twin has the home, or the port is taken.
-            UnavailableError: the broker does not come up.
+            UnavailableError: the broker does not come up, or the disk takes nothing.
         """
-        raise NotImplementedError
+        try:
+            await self._start()
+        except BaseException:
+            await self._ending.aclose()
+            raise
 
     async def stop(self) -> None:
-        """End it all in the order of the stream, so that nothing in flight is lost: dispatcher, replicas, receiver."""
-        raise NotImplementedError
+        """End it all along the stream, so that nothing in flight is lost: dispatcher, replicas, broker, receiver."""
+        await self._ending.aclose()
 
     async def run_until(self, ended: Awaitable[Any]) -> None:
-        """Start, wait for ``ended`` (a signal), stop."""
-        raise NotImplementedError
+        """Start, wait for ``ended`` (such as a signal), stop."""
+        async with self:
+            await ended
 
     def status(self) -> TwinStatus:
         """What runs now."""
-        raise NotImplementedError
+        return TwinStatus(
+            ingress=self.ingress_url,
+            kafka=self.kafka,
+            otlp=self.otlp_url,
+            services=tuple(running.status() for running in self._services),
+            workloads=tuple(
+                WorkloadStatus(
+                    namespace=workload.name.namespace,
+                    name=workload.name.name,
+                    state=supervisor.state,
+                    pid=supervisor.pid,
+                    restarts=supervisor.restarts,
+                    problem=supervisor.problem,
+                )
+                for workload, supervisor in self._supervisors
+            ),
+            skipped=self.plan.skipped,
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -84,3 +151,168 @@ class Twin:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    async def _start(self) -> None:
+        """Each step leaves behind how it is undone: ending goes through them backwards."""
+        self.home.lock()
+        self._ending.callback(self.home.unlock)
+        self._ending.callback(self.home.remove)
+        write_mounts(self.plan, self.home.mounts)
+        self._say_what_does_not_run()
+        tracer = await self._start_tracing()
+        await self._start_kafka()
+        await self._start_services(tracer)
+        self._start_workloads()
+        self._publish()
+
+    def _say_what_does_not_run(self) -> None:
+        for skipped in self.plan.skipped:
+            subject, _, reason = skipped.partition(": ")
+            self._on_event(TwinEvent("skipped", subject, detail=reason))
+        known = frozenset(name for service in self.plan.services for name in service.names)
+        for name, container in self.plan.pods:
+            for host in unknown_hosts(container, known):
+                self._on_event(TwinEvent("note", str(name), detail=f"no service here is called {host}"))
+
+    async def _start_tracing(self) -> Tracer:
+        store = await asyncio.to_thread(TraceStore.create, self.home.traces, max_spans=self._settings.max_spans)
+        self._ending.callback(store.close)
+        receiver = OtlpReceiver(store)
+        self._ending.push_async_callback(receiver.stop)
+        await receiver.start()
+        self.otlp_url = receiver.url
+        provider = tracing.configure(SERVICE_NAME, self._inherited())
+        if provider is None:
+            return trace.NoOpTracer()
+        # Sends what is left, to the receiver too, which is up until then.
+        self._ending.push_async_callback(asyncio.to_thread, provider.shutdown)
+        # Of this provider, not the process's: a second twin in one process has spans of its own.
+        return provider.get_tracer(__name__)
+
+    async def _start_kafka(self) -> None:
+        if self._embedded_kafka:
+            broker = KafkaProcess(
+                self.home.kafka,
+                self._inherited(),
+                log=self._log(SUBJECT),
+                settings=self._settings,
+                on_event=self._on_event,
+            )
+            self.kafka = broker.address
+            self._ending.push_async_callback(broker.stop)
+            await broker.start()
+        if self._create_topics is not None:
+            await self._create_topics(self.kafka, self.plan.topics)
+
+    async def _start_services(self, tracer: Tracer) -> None:
+        session = new_session()
+        self._ending.push_async_callback(session.close)
+        proxy = Proxy(session)
+        public = await self._open(self._port)
+        self.ingress_url = f"http://{public.address}"
+        # All doors first: services know each other by address.
+        doors = {service.name: await self._open(0) for service in self.plan.services}
+        addresses = {name: doors[service.name].address for service in self.plan.services for name in service.names}
+        around = self._surroundings(addresses)
+        by_name: dict[Name, RunningService] = {}
+        self._ending.push_async_callback(_all_at_once, self._services)
+        for service in self.plan.services:
+            running = self._running(service, around, session, tracer)
+            doors[service.name].handler = straight_to(running, proxy)
+            self._services.append(running)
+            by_name.update(dict.fromkeys(service.names, running))
+        public.handler = Ingress(by_name, proxy, lambda: self.status().to_json()).handle
+        for running in self._services:
+            running.start()
+
+    def _start_workloads(self) -> None:
+        addresses = {name: running.address for running in self._services for name in running.service.names}
+        around = self._surroundings(addresses)
+        supervisors = [self._supervisor(workload, around) for workload in self.plan.workloads]
+        self._ending.push_async_callback(_all_at_once, supervisors)
+        self._supervisors = list(zip(self.plan.workloads, supervisors, strict=True))
+        for supervisor in supervisors:
+            supervisor.start()
+
+    def _publish(self) -> None:
+        pid = os.getpid()
+        self.home.write(
+            State(
+                pid=pid,
+                created=created(pid) or 0.0,
+                kafka=self.kafka,
+                ingress=self.ingress_url,
+                otlp=self.otlp_url,
+                traces=str(self.home.traces),
+                logs=str(self.home.logs),
+                apps=self._apps,
+            )
+        )
+
+    def _running(
+        self, service: Service, around: Surroundings, session: aiohttp.ClientSession, tracer: Tracer
+    ) -> RunningService:
+        ground = Ground(
+            service=service,
+            around=around,
+            cwd=self._cwd,
+            log=self._log(f"{service.name.namespace}.{service.name.name}"),
+            session=session,
+            tracer=tracer,
+            settings=self._settings,
+        )
+        return RunningService(
+            ground,
+            address=around.addresses[service.name],
+            hosts=public_hosts(service.names),
+            on_event=self._on_event,
+        )
+
+    def _supervisor(self, workload: Workload, around: Surroundings) -> Supervisor:
+        container = workload.container
+        return Supervisor(
+            str(workload.name),
+            lambda: workload_command(container, workload.name, free_ports(container.ports), around),
+            cwd=self._cwd,
+            log=self._log(f"{workload.name.namespace}.{workload.name.name}"),
+            grace=workload.grace,
+            settings=self._settings,
+            on_event=self._on_event,
+        )
+
+    async def _open(self, port: int) -> Door:
+        door = Door()
+        self._ending.push_async_callback(door.close)
+        await door.open(port)
+        return door
+
+    def _surroundings(self, addresses: Mapping[Name, str]) -> Surroundings:
+        return Surroundings(
+            addresses=addresses, kafka=self.kafka, mounts=self.home.mounts, environment=self._inherited()
+        )
+
+    def _inherited(self) -> dict[str, str]:
+        """What every process of the twin has in its environment."""
+        return {
+            **{key: value for key, value in self._environment.items() if key not in _NOT_INHERITED},
+            "PYTHONUNBUFFERED": "1",
+            # The working folder shadows no module; `headrace serve` finds the user's class there by itself.
+            "PYTHONSAFEPATH": "1",
+            tracing.LOCAL_ENDPOINT: self.otlp_url,
+            HOME_VARIABLE: str(self.home.path),
+        }
+
+    def _log(self, name: str) -> LogFile:
+        return LogFile(self.home.logs / f"{name}.log", max_bytes=self._settings.log_bytes, echo=self._echo)
+
+
+class _Stoppable(Protocol):
+    async def stop(self) -> None: ...
+
+
+async def _all_at_once(parts: Sequence[_Stoppable]) -> None:
+    """Stop them together; one that fails to stop leaves none of the others running."""
+    results = await asyncio.gather(*(part.stop() for part in parts), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
