@@ -27,13 +27,24 @@ def trace(
 
     Reads what `headrace up` and `headrace demo` have recorded; works while they run and after they ended.
     """
-    branches = branches_of(identifier, store or Home.of().traces)
+    branches = _find(identifier, [store] if store else [Home.of().traces, Home.of().path / "demo" / "traces.sqlite"])
     if output == "json":
         from headrace.cli.trace_print import as_json
 
         typer.echo(orjson.dumps([as_json(branch) for branch in branches], option=orjson.OPT_INDENT_2).decode())
         return
     print_branches(branches)
+
+
+def _find(identifier: str, stores: list[Path]) -> tuple[Branch, ...]:
+    """In the first store that has it; the error is that of the first."""
+    faults: list[HeadraceError] = []
+    for store in stores:
+        try:
+            return branches_of(identifier, store)
+        except HeadraceError as fault:
+            faults.append(fault)
+    raise faults[0]
 
 
 def branches_of(identifier: str, path: Path) -> tuple[Branch, ...]:

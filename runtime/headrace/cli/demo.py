@@ -1,0 +1,129 @@
+"""``headrace demo``: the main job on real pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from headrace.cli.target import OUTPUT_HELP
+from headrace.errors import HeadraceError
+from headrace.local.state import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.cli.demo_report import DemoFacts
+    from headrace.local.status import TwinEvent
+    from headrace.local.trace_tree import Branch
+    from headrace.local.twin import Twin
+    from headrace.manifests.spec import InferenceApp
+
+TRACE_PATIENCE = 10.0
+"""Seconds for the last span of a trace to arrive: exporters send every 200 ms."""
+
+
+def demo(output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table") -> None:
+    """Run the main job on real pictures: from zero replicas to labels, and back to zero.
+
+    Starts an embedded Kafka broker, an HTTP ingress and a dispatcher, with no model server at all; publishes sample
+    pictures as CloudEvents; the first wakes the transformer and the predictor (EfficientNet-Lite0 with its ImageNet
+    weights); the labels come back through Kafka; then one event's trace, and the model servers go again.
+    """
+    from headrace.cli.demo_pictures import sample_pictures
+    from headrace.cli.demo_report import print_facts
+    from headrace.cli.demo_run import APP
+    from headrace.manifests.loading import parse_apps
+
+    pictures = sample_pictures()
+    home = Home.of().path / "demo"
+    _clear(home)
+    (app,) = parse_apps(APP, "demo")
+    facts = asyncio.run(_run(app, home, pictures, output))
+    if output == "json":
+        print_facts(facts, output)
+    unanswered = [answer for answer in facts.cold if not answer.label]
+    if unanswered:
+        raise HeadraceError(f"{len(unanswered)} of {len(facts.cold)} pictures have no label")
+
+
+def _clear(home: Path) -> None:
+    """Begin with an empty broker and no traces: the demo shows itself, not its past."""
+    running = Home(home).read()
+    if running:
+        raise HeadraceError(f"A demo is running already, process {running.pid}", hint="wait for its end")
+    for name in ("kafka", "logs", "mounts"):
+        shutil.rmtree(home / name, ignore_errors=True)
+    for file in home.glob("traces.sqlite*"):
+        file.unlink()
+
+
+async def _run(app: InferenceApp, home: Path, pictures: list[Path], output: str) -> DemoFacts:
+    from headrace.cli.running import event_line, on_port, twin_of
+    from headrace.local.settings import DEFAULTS
+
+    def happened(event: TwinEvent) -> None:
+        line = event_line(event)
+        if line and event.kind != "skipped":
+            typer.echo(f"  {line}", err=True)
+
+    twin = twin_of(
+        [app],
+        home=home,
+        folder=Path.cwd(),
+        kafka=None,
+        port=0,
+        settings=on_port(DEFAULTS, 0),
+        on_event=happened,
+    )
+    async with twin:
+        return await _show(twin, app, pictures, output)
+
+
+async def _show(twin: Twin, app: InferenceApp, pictures: list[Path], output: str) -> DemoFacts:
+    from headrace.cli.demo_report import DemoFacts, LiveTable, print_facts
+    from headrace.cli.demo_run import IDLE, DemoRun
+    from headrace.cli.trace import print_branches
+
+    say: Callable[[str], None] = (lambda _: None) if output == "json" else typer.echo
+    say(
+        f"Kafka on {twin.kafka}, ingress on {twin.ingress_url}, no model server. Publishing {len(pictures)} pictures.\n"
+    )
+    run = DemoRun(twin, app)
+    try:
+        with LiveTable(quiet=output == "json") as table:
+            cold = await run.ask(pictures, table.add)
+        warm = await run.ask(pictures, lambda _: None)
+        (alone,) = await run.ask(pictures[:1], lambda _: None)
+        trace = await _whole_trace(cold[0].event_id, twin)
+        facts = DemoFacts(cold, warm, alone, trace, 0.0)
+        if output != "json":
+            print_facts(facts, output)
+            say(f"\nThe way of {cold[0].picture}, with the cold start in it:")
+            print_branches(trace)
+            say(f"\nNothing comes any more; after {IDLE} s without an event the model servers go.")
+        seconds = await run.back_at_zero()
+        say(f"Back at zero replicas after {seconds:.1f} s.")
+        say(f"\nAgain: headrace trace {cold[-1].event_id}   ({cold[-1].picture})")
+        return DemoFacts(cold, warm, alone, trace, seconds)
+    finally:
+        run.close()
+
+
+async def _whole_trace(event_id: str, twin: Twin) -> tuple[Branch, ...]:
+    """The event's trace, once every span has a parent in the store and the result's publishing is among them."""
+    from headrace.cli.trace import branches_of
+
+    branches: tuple[Branch, ...] = ()
+    deadline = asyncio.get_running_loop().time() + TRACE_PATIENCE
+    while asyncio.get_running_loop().time() < deadline:
+        with suppress(HeadraceError):
+            branches = branches_of(event_id, twin.home.traces)
+        if branches and not any(branch.orphan for branch in branches):
+            break
+        await asyncio.sleep(0.1)
+    return branches
