@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from headrace.errors import UnavailableError
@@ -23,9 +25,15 @@ if TYPE_CHECKING:
 START_TIMEOUT = 30.0
 """Seconds that a broker may take to start before a test fails."""
 _PROGRAM = """
-import pathlib, sys
-from headrace.local.broker import run
-run(pathlib.Path(sys.argv[1]), port=int(sys.argv[2]), on_ready=lambda broker: print(broker.port, flush=True))
+import json, pathlib, sys
+from headrace.local.broker import BrokerSettings, run
+settings = BrokerSettings(**json.loads(sys.argv[3]))
+run(
+    pathlib.Path(sys.argv[1]),
+    port=int(sys.argv[2]),
+    on_ready=lambda broker: print(broker.port, flush=True),
+    settings=settings,
+)
 """
 
 
@@ -63,11 +71,13 @@ class BrokerProcess:
 
     Args:
         data: Folder of its logs.
+        settings: Limits and habits.
         port: 0 takes a free one, and keeps it over restarts.
     """
 
-    def __init__(self, data: Path, *, port: int = 0) -> None:
+    def __init__(self, data: Path, settings: BrokerSettings | None = None, *, port: int = 0) -> None:
         self._data = data
+        self._settings = settings or BrokerSettings()
         self._port = port
         self._process: subprocess.Popen[str] | None = None
 
@@ -102,7 +112,8 @@ class BrokerProcess:
         Raises:
             UnavailableError: it ended at once; its own message is on the standard error stream.
         """
-        command = [sys.executable, "-c", _PROGRAM, str(self._data), str(self._port)]
+        settings = json.dumps(asdict(self._settings))
+        command = [sys.executable, "-c", _PROGRAM, str(self._data), str(self._port), settings]
         self._process = process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -207,6 +207,17 @@ def test_sequences_begin_anew_after_the_last_int(folder: Path) -> None:
     log.close()
 
 
+def test_a_partition_forgets_the_longest_idle_producers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded: beyond the limit, the producer that wrote longest ago is a new one again."""
+    monkeypatch.setattr("headrace.local.broker.producers._MOST_KNOWN", 2)
+    log = PartitionLog(folder / "0.log")
+    for producer in ((1, 0, 0), (2, 0, 0), (1, 0, 1), (3, 0, 0)):
+        append(log, build(1, producer=producer))
+    assert append(log, build(1, producer=(1, 0, 1))) == 2
+    assert append(log, build(1, producer=(2, 0, 7))) == 4
+    log.close()
+
+
 def test_open_and_aborted_transactions_are_found_again(folder: Path) -> None:
     """The last stable offset and the aborted list are the same after the log is opened anew."""
     log = PartitionLog(folder / "0.log")

@@ -53,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._can_write = True
         self._reads = True
         self._peer = ""
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Resolved when the connection has ended."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See :class:`asyncio.Protocol`."""
@@ -71,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._waiting is not None:
             self._waiting.cancel()
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Cut the stream into frames and answer them."""
@@ -96,12 +100,21 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def closed(self) -> None:
-        """Close the connection and wait until nothing works on its last request."""
-        self.close()
+    async def finish(self, patience: float) -> None:
+        """Close the connection; what was answered is still sent, what waits is given up.
+
+        Args:
+            patience: Seconds for a client that reads slowly.
+        """
+        self._frames.clear()
         if self._waiting is not None:
-            self._waiting.cancel()
-            await asyncio.wait((self._waiting,))
+            waiting = self._waiting
+            waiting.cancel()
+            await asyncio.wait((waiting,))
+        if self._transport is not None:
+            self._transport.close()
+            await asyncio.wait((self.lost,), timeout=patience)
+            self.close()
 
     def _cut_frames(self) -> None:
         buffer, position = self._buffer, 0

@@ -34,6 +34,8 @@ class AppendFile:
         self._flush = flush
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.size = os.fstat(self._descriptor).st_size
+        if flush and not self.size:
+            _sync_folder(path.parent)
 
     def append(self, data: bytes | bytearray) -> int:
         """Write ``data`` at the end, whole or not at all.
@@ -82,6 +84,29 @@ class AppendFile:
         os.ftruncate(self._descriptor, size)
         self.size = size
 
+    def rewrite(self, data: bytes) -> None:
+        """Put ``data`` in the place of the whole content, in one step: a crash leaves the old or the new.
+
+        Raises:
+            OSError: the disk is full, or fails; the file is as before.
+        """
+        draft = self.path.with_name(self.path.name + ".new")
+        draft.unlink(missing_ok=True)
+        fresh = AppendFile(draft, flush=self._flush)
+        try:
+            fresh.append(data)
+            os.fsync(fresh._descriptor)
+            draft.replace(self.path)
+        except OSError:
+            fresh.close()
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+        # The descriptor goes with the file, whatever its name: nothing can fail between the two.
+        os.close(self._descriptor)
+        self._descriptor, self.size = fresh._descriptor, fresh.size
+        _sync_folder(self.path.parent)
+
     def close(self) -> None:
         """Close the file; reading and appending end."""
         if self._descriptor >= 0:
@@ -108,6 +133,17 @@ def replace(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names of the folder's files to the disk; where that fails, only a power cut would notice."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class FolderLock:

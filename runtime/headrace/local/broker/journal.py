@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from headrace.local.broker.checksum import crc32c
-from headrace.local.broker.disk import AppendFile, replace
+from headrace.local.broker.disk import AppendFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +28,6 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, flush: bool) -> None:
-        self._path = path
-        self._flush = flush
         self._file = AppendFile(path, flush=flush)
 
     @property
@@ -67,9 +65,7 @@ class Journal:
         Raises:
             OSError: the disk is full, or fails; the journal is as before.
         """
-        replace(self._path, b"".join(map(_framed, entries)))
-        self._file.close()
-        self._file = AppendFile(self._path, flush=self._flush)
+        self._file.rewrite(b"".join(map(_framed, entries)))
 
     def close(self) -> None:
         """Close the file."""

@@ -25,6 +25,9 @@ COMPACT_AT = 64 * 1024 * 1024
 _PRODUCER_BLOCK = 1000
 """Producer ids that one entry reserves: a crash skips the rest of them."""
 
+STATES = {"Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit", "CompleteAbort"}
+"""States of a transaction, by the names that clients are told."""
+
 TopicPartition = tuple[str, int]
 
 
@@ -62,6 +65,15 @@ class Transaction:
     """Set from the decision until every marker is written."""
     last: bool | None = None
     """How the one before ended: the same EndTxn again is answered the same."""
+
+    @property
+    def state(self) -> str:
+        """The state, by the name that clients are told."""
+        if self.decision is not None:
+            return "PrepareCommit" if self.decision.commit else "PrepareAbort"
+        if self.is_open:
+            return "Ongoing"
+        return {None: "Empty", True: "CompleteCommit", False: "CompleteAbort"}[self.last]
 
     @property
     def is_open(self) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 5
 """Batches a producer may have in flight, and so may send again (KIP-98)."""
+_MOST_KNOWN = 10_000
+"""Producers that one partition remembers, the last ones: every start of an idempotent producer is a new one."""
 _SEQUENCES = 1 << 31
 """Sequence numbers begin anew after this many."""
 
@@ -68,7 +70,11 @@ class Producers:
         self._of(header)
 
     def _of(self, header: Header) -> _Producer:
-        known = self._known.get(header.producer_id)
+        known = self._known.pop(header.producer_id, None)
         if known is None or header.producer_epoch > known.epoch:
-            known = self._known[header.producer_id] = _Producer(header.producer_epoch)
+            known = _Producer(header.producer_epoch)
+        # Put in anew, so that the order of the dictionary is that of the last use.
+        self._known[header.producer_id] = known
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
         return known

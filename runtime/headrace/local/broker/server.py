@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import logging
 import resource
 import signal
 from contextlib import suppress
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+PATIENCE = 1.0
+"""Seconds that a stopping broker gives its clients to take their last answers."""
 
 
 def _go_on(_step: str) -> None:
@@ -55,7 +55,8 @@ class EmbeddedBroker:
         checkpoint: Callable[[str], None] = _go_on,
     ) -> None:
         self._data = data
-        self._host = host
+        # The name has two addresses on many machines, and a free port of the one may be taken on the other.
+        self._host = "127.0.0.1" if host == "localhost" else host
         self._port = port
         self._settings = settings or BrokerSettings()
         self._checkpoint = checkpoint
@@ -100,8 +101,7 @@ class EmbeddedBroker:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        for connection in tuple(self._connections):
-            await connection.closed()
+        await asyncio.gather(*(one.finish(PATIENCE) for one in tuple(self._connections)))
         if server is not None:
             await server.wait_closed()
         core, self._core = self._core, None
@@ -197,7 +197,7 @@ def _raise_file_limit() -> None:
 
 def _require_loopback(host: str) -> None:
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if not loopback:

@@ -24,6 +24,7 @@ from kafka.errors import (
     InvalidReplicationFactorError,
     InvalidTopicError,
     TopicAlreadyExistsError,
+    TransactionalIdNotFoundError,
     UnknownTopicOrPartitionError,
 )
 
@@ -205,3 +206,15 @@ def test_new_partitions_by_librdkafka(rdkafka: AdminClient, topic: str) -> None:
     rdkafka.create_topics([NewTopic(topic, 1)])[topic].result(10)
     rdkafka.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
     assert len(rdkafka.list_topics(topic, 10).topics[topic].partitions) == 3
+
+
+def test_transactions_are_told(admin: Any, client: Any, topic: str, message: Any, transact: Any) -> None:
+    """How the last one of a transactional id ended, in the list and described; an unknown one is an error."""
+    name = f"tx-{topic}"
+    for end, state in (("commit", "CompleteCommit"), ("abort", "CompleteAbort")):
+        client.transact(name, topic, transact((message(b"x"),), end=end))
+        assert admin.describe_transactions([name])[name].state.value == state
+        listed = [one for some in admin.list_transactions().values() for one in some if one.transactional_id == name]
+        assert [one.state.value for one in listed] == [state]
+    with pytest.raises(TransactionalIdNotFoundError):
+        admin.describe_transactions([f"no-{name}"])

@@ -77,6 +77,8 @@ _SERVED = (
     Api(producer.AddOffsetsToTxnRequest, 0, 3, transactions.add_offsets),
     Api(producer.TxnOffsetCommitRequest, 0, 3, transactions.txn_offset_commit),
     Api(producer.EndTxnRequest, 0, 3, transactions.end_txn),
+    Api(admin.DescribeTransactionsRequest, 0, 0, transactions.describe_transactions),
+    Api(admin.ListTransactionsRequest, 0, 0, transactions.list_transactions),
     Api(metadata.ApiVersionsRequest, 0, 3, api_versions),
 )
 APIS: dict[int, Api] = {api.request.API_KEY: api for api in _SERVED}

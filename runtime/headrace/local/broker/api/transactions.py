@@ -1,4 +1,4 @@
-"""Producer ids and transactions: InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn."""
+"""Producer ids and transactions: begin, write, commit offsets, end, describe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.local.broker.api.offsets import sort_offsets
 from headrace.local.broker.codes import Code, Refusal
-from headrace.local.broker.messages import producer
+from headrace.local.broker.ledger import STATES
+from headrace.local.broker.messages import admin, producer
 
 if TYPE_CHECKING:
     from headrace.local.broker.core import Call, Core
@@ -144,3 +145,50 @@ def _told(refusal: Refusal, *, known: bool) -> Code:
     if refusal.code is Code.PRODUCER_FENCED and not known:
         return Code.INVALID_PRODUCER_EPOCH
     return refusal.code
+
+
+def describe_transactions(core: Core, call: Call) -> Any:
+    """State of transactional ids, and the partitions of their open transactions (KIP-664)."""
+    return admin.DescribeTransactionsResponse(
+        transaction_states=[_described(core, name) for name in call.request.transactional_ids]
+    )
+
+
+def _described(core: Core, transactional_id: str) -> Any:
+    answer = admin.DescribeTransactionsResponse.TransactionState
+    one = core.ledger.transactions.get(transactional_id)
+    if one is None:
+        return answer(
+            error_code=Code.TRANSACTIONAL_ID_NOT_FOUND,
+            transactional_id=transactional_id,
+            transaction_state="",
+            topics=[],
+        )
+    partitions: dict[str, list[int]] = {}
+    for topic, partition in sorted(one.partitions):
+        partitions.setdefault(topic, []).append(partition)
+    return answer(
+        error_code=Code.NONE,
+        transactional_id=one.id,
+        transaction_state=one.state,
+        transaction_timeout_ms=one.timeout,
+        transaction_start_time_ms=-1,
+        producer_id=one.producer_id,
+        producer_epoch=one.epoch,
+        topics=[answer.TopicData(topic=topic, partitions=numbers) for topic, numbers in partitions.items()],
+    )
+
+
+def list_transactions(core: Core, call: Call) -> Any:
+    """Every transactional id, or those in the states and of the producers asked for (KIP-664)."""
+    states, producers = set(call.request.state_filters), set(call.request.producer_id_filters)
+    answer = admin.ListTransactionsResponse.TransactionState
+    return admin.ListTransactionsResponse(
+        error_code=Code.NONE,
+        unknown_state_filters=sorted(states - STATES),
+        transaction_states=[
+            answer(transactional_id=one.id, producer_id=one.producer_id, transaction_state=one.state)
+            for one in core.ledger.transactions.values()
+            if (not states or one.state in states) and (not producers or one.producer_id in producers)
+        ],
+    )
