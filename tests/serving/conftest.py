@@ -1,0 +1,195 @@
+"""Models to serve, and ways to ask them: in process, and as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from headrace.eventing.results import Responder
+from headrace.serving.app import ModelApp
+from headrace.serving.front import Front
+from headrace.serving.hosting import HostedModel
+from headrace.serving.settings import BatchLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from pathlib import Path
+
+IDENTITY = Responder("vision", "labels", "m", "7")
+EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
+DEADLINE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, read to its end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.body)
+
+
+class Server:
+    """The ASGI application of one model, in this process."""
+
+    def __init__(self, model: Any, limits: BatchLimits, max_request_bytes: int, predictor: Any) -> None:
+        model.ready = True
+        self.hosted = HostedModel(model, limits, predictor)
+        self.front = Front(model.name, max_request_bytes)
+        self.front.application = ModelApp([self.hosted], IDENTITY)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        gone: asyncio.Event | None = None,
+    ) -> Answer:
+        """One request; the client goes away when ``gone`` is set."""
+        sent: list[dict[str, Any]] = []
+        told = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if told:
+                return told.pop()
+            await (gone or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        await self.front({"type": "http", "method": method, "path": path, "headers": raw}, receive, send)
+        if not sent:
+            return Answer(0, {}, b"")
+        given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return Answer(sent[0]["status"], given, b"".join(part["body"] for part in sent[1:]))
+
+    async def post(self, path: str, value: Any, **headers: str) -> Answer:
+        """One JSON request."""
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return await self.ask("POST", path, orjson.dumps(value), {"content-type": "application/json", **named})
+
+
+@pytest.fixture
+def serving() -> Callable[..., Any]:
+    """Runs ``use(server)`` with a server of ``model`` and returns what it returns."""
+
+    def run(
+        model: Any,
+        use: Callable[[Server], Awaitable[Any]],
+        limits: BatchLimits = BatchLimits(),  # noqa: B008  # a frozen value
+        max_request_bytes: int = 1 << 20,
+        predictor: Any = None,
+    ) -> Any:
+        async def within() -> Any:
+            server = Server(model, limits, max_request_bytes, predictor)
+            try:
+                return await asyncio.wait_for(use(server), DEADLINE)
+            finally:
+                await server.hosted.stop()
+
+        return asyncio.run(within())
+
+    return run
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """Every span of this process that ends during the test."""
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        provider = TracerProvider()
+        trace.set_tracer_provider(provider)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield exporter
+    exporter.shutdown()
+
+
+class Process:
+    """``headrace serve`` as a process of its own."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "headrace.cli.main", "serve", "--host", "127.0.0.1", "--http-port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        self.log = ""
+
+    def url(self) -> str:
+        """The address, once it listens."""
+        return self.wait_for(r"listening on (http://127\.0\.0\.1:\d+)")
+
+    def ready(self) -> None:
+        """Wait until the model is ready."""
+        self.wait_for(r"model (\S+) ready")
+
+    def wait_for(self, pattern: str) -> str:
+        """The first group of the first match in the log."""
+        ends = time.monotonic() + DEADLINE
+        while (found := re.search(pattern, self.log)) is None:
+            assert time.monotonic() < ends, f"{pattern!r} never came: {self.log}"
+            self._read(0.1)
+        return found[1]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        """The exit code, once it has ended by itself."""
+        _, rest = self.process.communicate(timeout=DEADLINE)
+        self.log += rest.decode()
+        return self.process.returncode
+
+    def _read(self, patience: float) -> None:
+        assert self.process.stderr is not None
+        if select.select([self.process.stderr], [], [], patience)[0]:
+            part = os.read(self.process.stderr.fileno(), 65536)
+            assert part or self.process.poll() is None, f"ended: {self.log}"
+            self.log += part.decode()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts ``headrace serve`` in a folder of its own; ends it after the test."""
+    begun: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> Process:
+        process = Process(tmp_path, arguments, environment)
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        if process.process.poll() is None:
+            process.process.kill()
+        process.process.communicate()
