@@ -218,17 +218,41 @@ def test_a_fetch_waits_for_records_and_not_longer(
     assert time.monotonic() - began < 10
 
 
-def test_a_fetch_of_a_topic_that_is_deleted_ends(
-    bootstrap: str, wires: Callable[[str], Any], topic: str, speak: Any
+def test_a_deleted_topic_ends_its_readers_and_frees_its_space(
+    tmp_path: Path, wires: Callable[[str], Any], speak: Any
 ) -> None:
-    """A reader that waits is told that the topic is gone."""
-    reader = wires(bootstrap)
-    speak.metadata(reader, topic)
-    reader.send(waiting_fetch(topic, 20_000), 11)
-    admin = kafka.KafkaAdminClient(bootstrap_servers=bootstrap)
-    admin.delete_topics([topic])
-    admin.close()
-    assert reader.receive(FetchResponse, 11).responses[0].partitions[0].error_code == 3
+    """A reader that waits is told at once that the topic is gone, and so are its files."""
+    with running_broker(tmp_path) as address:
+        reader = wires(address)
+        speak.metadata(reader, "t")
+        reader.send(waiting_fetch("t", 20_000), 11)
+        assert (tmp_path / "topics" / "t" / "0.log").exists()
+        began = time.monotonic()
+        admin = kafka.KafkaAdminClient(bootstrap_servers=address)
+        admin.delete_topics(["t"])
+        admin.close()
+        assert reader.receive(FetchResponse, 11).responses[0].partitions[0].error_code == 3
+        assert time.monotonic() - began < 10
+        assert not (tmp_path / "topics" / "t").exists()
+
+
+def test_a_fetch_over_its_limit_gives_one_batch_of_all_partitions(
+    bootstrap: str, wires: Callable[[str], Any], topic: str, speak: Any, batch: Any
+) -> None:
+    """Only the first partition that has records gets a batch over the limit of the whole fetch."""
+    wire = wires(bootstrap)
+    names = [f"{topic}-{number}" for number in range(3)]
+    for name in names:
+        speak.metadata(wire, name)
+    for name in names[1:]:
+        assert speak.produce(wire, name, batch(b"x" * 5_000)) == (0, 0)
+    topics = FetchRequest.FetchTopic
+    wanted = topics.FetchPartition(partition=0, fetch_offset=0, partition_max_bytes=1 << 20)
+    request = waiting_fetch(topic, 0, most=100)
+    request.topics = [topics(topic=name, partitions=[wanted]) for name in names]
+    wire.send(request, 11)
+    answer = wire.receive(FetchResponse, 11).responses
+    assert [len(one.partitions[0].records or b"") > 0 for one in answer] == [False, True, False]
 
 
 def test_a_fetch_gives_the_first_batch_however_large(

@@ -60,6 +60,8 @@ def test_a_new_instance_fences_the_old(wire: Any, topic: str, name: str, speak: 
     assert fetch(wire, topic)[1:] == (2, [(old[1], 0)])
     later = batch(b"zombie", producer_id=old[1], epoch=old[2], sequence=1, transactional=True)
     assert speak.produce(wire, topic, later, name) == (INVALID_EPOCH, -1)
+    plain = batch(b"zombie", producer_id=old[1], epoch=old[2], sequence=1)
+    assert speak.produce(wire, topic, plain) == (INVALID_EPOCH, -1), "the log knows it too"
     assert speak.add(wire, *old, topic) == FENCED
     assert speak.add_group(wire, *old, "g") == FENCED
     assert speak.end(wire, *old, commit=True) == FENCED

@@ -11,8 +11,6 @@ from headrace.local.broker.log import Found, Slice
 from headrace.local.broker.messages import admin, consumer, producer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from headrace.local.broker.batches import Header
     from headrace.local.broker.core import Call, Core
     from headrace.local.broker.ledger import TopicPartition
@@ -75,7 +73,6 @@ class _Wanted(NamedTuple):
     topic: str
     partition: int
     offset: int
-    most: int
 
 
 class _Ready(NamedTuple):
@@ -85,32 +82,40 @@ class _Ready(NamedTuple):
     part: Slice = Slice(0, 0, 0)
 
 
-async def fetch(core: Core, call: Call) -> Any:
+def fetch(core: Core, call: Call) -> Any:
     """Answer as soon as ``min_bytes`` are there or a partition has an error, at the latest after ``max_wait_ms``."""
     request = call.request
-    committed = request.isolation_level == _READ_COMMITTED
+    deadline = asyncio.get_running_loop().time() + request.max_wait_ms / 1000
+    ready = _look(core, request)
+    # At once where possible: most fetches of a busy reader are, and need no task then.
+    return _fetched(ready, request) if _suffices(ready, request) else _fetch_later(core, request, ready, deadline)
+
+
+async def _fetch_later(core: Core, request: Any, ready: list[_Ready], deadline: float) -> Any:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + request.max_wait_ms / 1000
-    while True:
-        ready = list(_look(core, request, committed=committed))
-        enough = sum(one.part.size for one in ready) >= request.min_bytes
-        left = deadline - loop.time()
-        if enough or left <= 0 or any(one.code for one in ready):
-            return _fetched(ready, committed=committed)
+    while (left := deadline - loop.time()) > 0 and not _suffices(ready, request):
         await _append_anywhere([one.log for one in ready if one.log is not None], left)
+        ready = _look(core, request)
+    return _fetched(ready, request)
 
 
-def _look(core: Core, request: Any, *, committed: bool) -> Iterator[_Ready]:
+def _suffices(ready: list[_Ready], request: Any) -> bool:
+    enough = sum(one.part.size for one in ready) >= request.min_bytes
+    return enough or any(one.code for one in ready)
+
+
+def _look(core: Core, request: Any) -> list[_Ready]:
+    committed = request.isolation_level == _READ_COMMITTED
     left, found = request.max_bytes, False
+    looked: list[_Ready] = []
     for topic in request.topics:
         for one in topic.partitions:
-            wanted = _Wanted(topic.topic, one.partition, one.fetch_offset, one.partition_max_bytes)
-            if found and left <= 0:
-                wanted = wanted._replace(most=0)
-            ready = _find(core, wanted, min(wanted.most, left), committed=committed, whole=not found)
+            wanted = _Wanted(topic.topic, one.partition, one.fetch_offset)
+            ready = _find(core, wanted, min(one.partition_max_bytes, left), committed=committed, whole=not found)
             left -= ready.part.size
             found = found or ready.part.size > 0
-            yield ready
+            looked.append(ready)
+    return looked
 
 
 def _find(core: Core, wanted: _Wanted, most: int, *, committed: bool, whole: bool) -> _Ready:
@@ -146,7 +151,8 @@ def _resolve(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _fetched(ready: list[_Ready], *, committed: bool) -> Any:
+def _fetched(ready: list[_Ready], request: Any) -> Any:
+    committed = request.isolation_level == _READ_COMMITTED
     by_topic: dict[str, list[Any]] = {}
     for one in ready:
         by_topic.setdefault(one.wanted.topic, []).append(_fetched_partition(one, committed=committed))
