@@ -48,7 +48,10 @@ class ReplicaSet:
         self._replicas: dict[Replica, asyncio.Task[None]] = {}
         self._cause: Context | None = None
         self._started = 0
-        self._failures = 0
+        self._failed_starts = 0
+        """In a row, before readiness."""
+        self._deaths = 0
+        """In a row, soon after readiness."""
         self._not_before = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._closed = False
@@ -137,26 +140,34 @@ class ReplicaSet:
         self._tell("stopped", replica, seconds=time.monotonic() - began)
 
     def _is_ready(self, replica: Replica) -> None:
+        self._failed_starts = 0
         self.cold_start = replica.ready_after
         self.problem = ""
         self._tell("ready", replica, seconds=replica.ready_after)
 
     def _failed(self, replica: Replica, reason: str) -> None:
-        settings = self._ground.settings
         self._tell("died", replica, seconds=replica.lived, detail=reason)
-        if replica.ready_after and replica.lived >= _STABLE:
-            self._failures = 0
+        if replica.ready_after:
+            self._deaths = 0 if replica.lived >= _STABLE else self._deaths + 1
+            # The first that dies is replaced at once.
+            self._pause(self._deaths - 1)
             return
-        self._failures += 1
-        pause = min(settings.max_backoff, settings.start_backoff * 2.0 ** (self._failures - 1))
-        # The first replica that dies after it was ready is replaced at once.
-        self._not_before = time.monotonic() + (0 if replica.ready_after and self._failures == 1 else pause)
-        if self._failures >= settings.start_attempts and not self.ready:
-            self.problem = reason
-            # Tries go on only where the manifest wants replicas without requests; else with the next request.
-            self.desired = self._ground.service.scale.minimum
-            self._tell("failed", replica, detail=f"{self._failures} starts failed in a row: {reason}")
-            self.gave_up(reason)
+        self._failed_starts += 1
+        self._pause(self._failed_starts)
+        if self._failed_starts >= self._ground.settings.start_attempts and not self.ready:
+            self._give_up(replica, reason)
+
+    def _pause(self, failures: int) -> None:
+        settings = self._ground.settings
+        pause = min(settings.max_backoff, settings.start_backoff * 2.0 ** (failures - 1)) if failures > 0 else 0.0
+        self._not_before = time.monotonic() + pause
+
+    def _give_up(self, replica: Replica, reason: str) -> None:
+        self.problem = reason
+        # Tries go on only where the manifest wants replicas without requests; else with the next request.
+        self.desired = self._ground.service.scale.minimum
+        self._tell("failed", replica, detail=f"{self._failed_starts} starts failed in a row: {reason}")
+        self.gave_up(reason)
 
     def _tell(self, kind: Happening, replica: Replica, *, seconds: float = 0.0, detail: str = "") -> None:
         self._on_event(TwinEvent(kind, str(self._ground.service.name), replica.name, seconds, detail))
