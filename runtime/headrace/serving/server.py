@@ -58,18 +58,20 @@ async def _serve(settings: ServeSettings, listener: socket.socket, phases: Phase
     address = f"http://{settings.host}:{listener.getsockname()[1]}"
     _LOG.info("listening on %s, loading %s", address, settings.target)
     started: Started | None = None
+    left = 0
     try:
         started = await _started(settings, phases, stopping)
         if started is not None:
             front.application = started.application
             _LOG.info("model %s ready on %s after %.1f s", settings.name, address, time.monotonic() - began)
             await stopping.wait()
-        if left := await front.drain(settings.grace):
-            _LOG.warning("%d requests were not answered within %g s", left, settings.grace)
+        left = await front.drain(settings.grace)
     finally:
         server.should_exit = True
         await listening
-        await _stop(started)
+        await _stop(started, running=left > 0)
+    if left:
+        _LOG.warning("%d requests were not answered within %g s", left, settings.grace)
     _LOG.info("model %s stopped", settings.name)
 
 
@@ -86,10 +88,11 @@ async def _started(settings: ServeSettings, phases: Phases, stopping: asyncio.Ev
     return started
 
 
-async def _stop(started: Started | None) -> None:
+async def _stop(started: Started | None, *, running: bool) -> None:
     if started is None:
         return
-    for hosted in started.models:
+    # Under a model that still runs nothing is taken away: the process ends, and the model with it.
+    for hosted in () if running else started.models:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(hosted.stop(), _STOP)
     if started.provider is not None:
