@@ -96,9 +96,10 @@ async def _show(twin: Twin, app: InferenceApp, pictures: list[Path], output: str
     run = DemoRun(twin, app)
     try:
         with LiveTable(quiet=output == "json") as table:
-            cold = await run.ask(pictures, table.add)
-        warm = await run.ask(pictures, lambda _: None)
-        (alone,) = await run.ask(pictures[:1], lambda _: None)
+            # The first picture alone wakes the models; the others arrive while they start.
+            cold = await run.ask([pictures[:1], pictures[1:]], table.add)
+        warm = await run.ask([pictures], lambda _: None)
+        (alone,) = await run.ask([pictures[:1]], lambda _: None)
         trace = await _whole_trace(cold[0].event_id, twin)
         facts = DemoFacts(cold, warm, alone, trace, 0.0)
         if output != "json":

@@ -83,7 +83,7 @@ class LiveTable:
         if self._live:
             self._table.add_row(answer.picture, label, confidence, duration(answer.latency_ms))
         elif not self._quiet:
-            typer.echo(f"{answer.picture:<24} {label:<28} {confidence:>5} {duration(answer.latency_ms):>8}")
+            typer.echo(f"{answer.picture:<24} {label:<40} {confidence:>5} {duration(answer.latency_ms):>8}")
 
 
 def print_facts(facts: DemoFacts, output: str) -> None:

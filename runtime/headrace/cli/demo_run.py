@@ -82,17 +82,19 @@ class DemoRun:
         for thread in self._threads:
             thread.start()
 
-    async def ask(self, pictures: Sequence[Path], show: Callable[[Answer], None]) -> list[Answer]:
+    async def ask(self, groups: Sequence[Sequence[Path]], show: Callable[[Answer], None]) -> list[Answer]:
         """Publish the pictures as a user does, and wait for all answers.
 
         Args:
-            pictures: Files; each becomes one event.
+            groups: Files, published group after group; each file becomes one event.
             show: Called with each answer as it comes.
 
         Raises:
             UnavailableError: an answer is missing after five minutes; the message says what is known.
         """
-        wanted = await self._publish(pictures)
+        wanted: dict[str, str] = {}
+        for pictures in groups:
+            wanted |= await self._publish(pictures)
         shown: dict[str, Answer] = {}
         began = time.monotonic()
         while len(shown) < len(wanted):

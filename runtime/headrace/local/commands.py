@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.local.resources import Name
@@ -128,17 +127,15 @@ def _expanded(text: str, environment: Mapping[str, str]) -> str:
 
 
 def _localised(text: str, container: Container, pod: Name, around: Surroundings) -> str:
-    for mount in container.mounts:
-        pattern = rf"(?<![\w./-]){re.escape(mount.path)}(?=/|\Z|[\s,:;\"'])"
-        # As a function: in a replacement text a backslash of the path would mean something.
-        text = re.sub(pattern, partial(_always, str(mount_folder(around.mounts, mount, pod.namespace))), text)
+    folders = {mount.path: str(mount_folder(around.mounts, mount, pod.namespace)) for mount in container.mounts}
+    if folders:
+        # All in one pass, the longest path first: what stands in for one mount may lie below the path of another.
+        paths = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
+        pattern = rf"(?<![\w./-])({paths})(?=/|\Z|[\s,:;\"'])"
+        text = re.sub(pattern, lambda found: folders[found[1]], text)
     return _CLUSTER_HOST.sub(
         lambda found: around.addresses.get(Name(found["namespace"], found["name"]), found[0]), text
     )
-
-
-def _always(text: str, _: re.Match[str]) -> str:
-    return text
 
 
 def _env_port(key: str, value: str, ports: Mapping[int, int]) -> str:
