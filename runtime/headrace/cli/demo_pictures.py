@@ -8,17 +8,16 @@ from pathlib import Path
 from headrace.errors import ConfigurationError
 
 SAMPLES = {
-    "skimage": (
-        "data",
-        (
-            "coffee.png chelsea.png rocket.jpg astronaut.png camera.png cell.png coins.png color.png grass.png gravel.png "
-            "brick.png horse.png hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png "
-            "motorcycle_right.png page.png phantom.png retina.jpg text.png logo.png"
-        ),
-    ),
-    "sklearn": ("datasets/images", "china.jpg flower.jpg"),
+    "skimage": "data",
+    "sklearn": "datasets/images",
 }
-"""Package -> folder in it, and the pictures there."""
+"""Package -> folder of pictures in it."""
+NAMES = (
+    "coffee.png chelsea.png rocket.jpg astronaut.png camera.png cell.png coins.png color.png grass.png gravel.png "
+    "brick.png horse.png hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png "
+    "motorcycle_right.png page.png phantom.png retina.jpg text.png logo.png china.jpg flower.jpg"
+).split()
+"""The pictures, those that show something nameable first."""
 
 
 def sample_pictures() -> list[Path]:
@@ -27,15 +26,13 @@ def sample_pictures() -> list[Path]:
     Raises:
         ConfigurationError: the packages are not installed.
     """
-    found = [path for package, (folder, names) in SAMPLES.items() for path in _pictures(package, folder, names)]
+    folders = [folder for package, inside in SAMPLES.items() for folder in _folder(package, inside)]
+    found = [folder / name for name in NAMES for folder in folders if (folder / name).is_file()]
     if not found:
         raise ConfigurationError("The sample pictures are not installed", hint="pip install 'headrace[pictures]'")
     return found
 
 
-def _pictures(package: str, folder: str, names: str) -> list[Path]:
+def _folder(package: str, inside: str) -> list[Path]:
     spec = find_spec(package)  # looks, and does not import: scikit-learn takes a second
-    if spec is None or spec.origin is None:
-        return []
-    paths = [Path(spec.origin).parent / folder / name for name in names.split()]
-    return [path for path in paths if path.is_file()]
+    return [Path(spec.origin).parent / inside] if spec and spec.origin else []

@@ -41,7 +41,7 @@ class DemoFacts:
         return {
             "pictures": [asdict(answer) for answer in self.cold],
             "latency_ms": {
-                "cold_first": min(answer.latency_ms for answer in self.cold),
+                "cold_first": self.cold[0].latency_ms,
                 "cold_last": max(answer.latency_ms for answer in self.cold),
                 "warm_median": statistics.median(answer.latency_ms for answer in self.warm),
                 "warm_last": max(answer.latency_ms for answer in self.warm),
@@ -95,7 +95,8 @@ def print_facts(facts: DemoFacts, output: str) -> None:
     latency = document["latency_ms"]
     typer.echo(
         f"\ncold: {len(facts.cold)} pictures from zero replicas, "
-        f"the first after {duration(latency['cold_first'])}, the last after {duration(latency['cold_last'])}\n"
+        f"the one that woke the models after {duration(latency['cold_first'])}, "
+        f"the slowest after {duration(latency['cold_last'])}\n"
         f"warm: {len(facts.warm)} at once, median {duration(latency['warm_median'])}, "
-        f"the last after {duration(latency['warm_last'])}; one alone {duration(latency['warm_alone'])}"
+        f"the slowest {duration(latency['warm_last'])}; one alone {duration(latency['warm_alone'])}"
     )

@@ -69,7 +69,10 @@ class KafkaMember:
         """Join the group; see :class:`headrace.eventing.log.EventLog`."""
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        await self._loop.run_in_executor(self._reading, self._open)
+        await asyncio.gather(
+            self._loop.run_in_executor(self._writing, self._writer.open),
+            self._loop.run_in_executor(self._reading, self._open),
+        )
 
     async def poll(self, most: int) -> Sequence[Record]:
         """The next records."""

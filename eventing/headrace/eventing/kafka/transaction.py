@@ -38,6 +38,18 @@ class TransactionalWriter:
         self._transactional_id = transactional_id
         self._producer: Any = None
 
+    def open(self) -> None:
+        """Connect, and end what an earlier life of this name left open: the first write need not wait for it.
+
+        Raises:
+            UnavailableError: no broker answers.
+        """
+        try:
+            self._ready_producer()
+        except KafkaError as fault:
+            self.close()
+            raise translate(fault, f"open a transaction in Kafka at {self._bootstrap}") from fault
+
     def write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed], group: Any) -> None:
         """Write all or nothing.
 
