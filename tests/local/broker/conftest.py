@@ -74,13 +74,13 @@ class Wire:
         self._socket.close()
 
     def _exactly(self, size: int) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < size:
             part = self._socket.recv(size - len(data))
             if not part:
                 raise ConnectionResetError("the broker closed the connection")
             data += part
-        return data
+        return bytes(data)
 
 
 @pytest.fixture

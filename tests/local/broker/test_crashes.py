@@ -39,6 +39,7 @@ loop.run_until_complete(broker.start())
 print(broker.bootstrap, flush=True)
 loop.run_forever()
 """
+LINUX = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process: Linux only")
 STEPS = ["decided", "first marker", "second marker", "third marker", "done"]
 
 
@@ -136,6 +137,7 @@ def test_an_open_transaction_outlives_the_broker(
         assert read(broker.bootstrap, "t", committed=True) == [b"a", b"b"]
 
 
+@LINUX
 def test_a_full_disk_is_told_and_survived(
     tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_full_disk_is_told_and_survived(
         assert read(broker.bootstrap, "t") == [b"before", b"after"]
 
 
+@LINUX
 def test_a_decided_transaction_waits_for_room(
     tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
 ) -> None:
@@ -176,6 +179,49 @@ def test_a_decided_transaction_waits_for_room(
         while len(found := read(broker.bootstrap, "t", committed=True)) < 1:
             assert time.monotonic() < deadline
         assert len(found[0]) == 9_000
+
+
+def test_exactly_once_over_kills(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
+) -> None:
+    """A worker writes results in transactions with its position, and the broker is killed under it again and again.
+
+    read_committed has every result once, in order.
+    """
+    steps, kills = 500, 0
+    with BrokerProcess(tmp_path) as broker:
+        for attempt in range(40):
+            killer = threading.Timer(0.1 + attempt / 50, broker.kill)
+            killer.start()
+            with suppress(ConnectionError):
+                if work(speak, wires(broker.bootstrap), batch, steps):
+                    break
+            killer.join()
+            broker.restart()
+            kills += 1
+        killer.join()
+        assert kills >= 2
+        broker.restart()
+        assert read(broker.bootstrap, "out", committed=True) == [b"%d" % step for step in range(steps)]
+
+
+def work(speak: Any, wire: Any, batch: Callable[..., bytes], steps: int) -> bool:
+    """Go on from the committed position until all is done."""
+    for topic in ("in", "out"):
+        speak.metadata(wire, topic)
+    identity = "worker", *speak.init(wire, "worker")
+    position = max(0, speak.fetch_offset(wire, "g", "in", stable=True)[0])
+    for sequence, step in enumerate(range(position, steps)):
+        result = batch(b"%d" % step, producer_id=identity[1], epoch=identity[2], sequence=sequence, transactional=True)
+        codes = [
+            speak.add(wire, *identity, "out"),
+            speak.produce(wire, "out", result, "worker")[0],
+            speak.add_group(wire, *identity, "g"),
+            speak.offset(wire, *identity, "g", "in", step + 1),
+            speak.end(wire, *identity, commit=True),
+        ]
+        assert codes == [0] * 5
+    return True
 
 
 @contextmanager

@@ -201,6 +201,20 @@ def test_pipelined_requests_are_answered_in_order(bootstrap: str, wires: Callabl
         assert wire.receive(MetadataResponse, 5).topics == []
 
 
+def test_a_client_that_does_not_read_is_not_forgotten(
+    bootstrap: str, wires: Callable[[str], Any], topic: str, speak: Any, batch: Any
+) -> None:
+    """Forty megabytes of answers to a client that reads nothing at first: the broker waits, and then gives them all."""
+    wire = wires(bootstrap)
+    speak.metadata(wire, topic)
+    assert speak.produce(wire, topic, batch(b"x" * 1_000_000)) == (0, 0)
+    for _ in range(40):
+        wire.send(waiting_fetch(topic, 0), 11)
+    assert speak.metadata(wires(bootstrap), topic) == 0
+    for _ in range(40):
+        assert len(wire.receive(FetchResponse, 11).responses[0].partitions[0].records) > 1_000_000
+
+
 def test_a_fetch_waits_for_records_and_not_longer(
     bootstrap: str, wires: Callable[[str], Any], topic: str, speak: Any, batch: Any
 ) -> None:

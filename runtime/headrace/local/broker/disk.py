@@ -55,7 +55,7 @@ class AppendFile:
                 rest = rest[written:]
                 at += written
             if self._flush:
-                os.fdatasync(self._descriptor)
+                _sync(self._descriptor)
         except OSError:
             # Writes go to a position, not to the end of the file: should this fail too, the next append covers it.
             with suppress(OSError):
@@ -95,7 +95,7 @@ class AppendFile:
         fresh = AppendFile(draft, flush=self._flush)
         try:
             fresh.append(data)
-            os.fsync(fresh._descriptor)
+            _sync(fresh._descriptor)
             draft.replace(self.path)
         except OSError:
             fresh.close()
@@ -134,6 +134,11 @@ def replace(path: Path, data: bytes) -> None:
             draft.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _sync(descriptor: int) -> None:
+    """Bring a file's data to the disk; macOS has only the wider call."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

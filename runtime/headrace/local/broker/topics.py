@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from headrace.local.broker.settings import BrokerSettings
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
+_FORMAT = 1
+"""Of the whole data folder: a later version that cannot be read back raises it."""
 MAX_PARTITIONS = 10_000
 """Partitions of one topic: each is an open file."""
 
@@ -208,6 +210,8 @@ class Catalogue:
     def _load(self) -> None:
         try:
             stored: dict[str, Any] = orjson.loads(self._path.read_bytes())
+            if stored["format"] != _FORMAT:
+                raise ValueError(f"format {stored['format']}, this version reads {_FORMAT}")
             self.cluster_id = stored["cluster"]
             topics = [(name, one["partitions"], one["configs"]) for name, one in stored["topics"].items()]
         except FileNotFoundError:
@@ -216,7 +220,7 @@ class Catalogue:
             return
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
             raise ConfigurationError(
-                f"The broker's catalogue {self._path} is damaged: {fault}",
+                f"The broker's catalogue {self._path} cannot be read: {fault}",
                 hint="put a copy back, or name another folder with --data",
             ) from fault
         for name, partitions, topic_configs in topics:
@@ -229,6 +233,6 @@ class Catalogue:
             for topic in self._topics.values()
         }
         try:
-            replace(self._path, orjson.dumps({"cluster": self.cluster_id, "topics": topics}))
+            replace(self._path, orjson.dumps({"format": _FORMAT, "cluster": self.cluster_id, "topics": topics}))
         except OSError as fault:
             raise Refusal(Code.KAFKA_STORAGE_ERROR, f"{self._path}: {fault.strerror}") from fault
