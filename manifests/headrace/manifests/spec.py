@@ -11,28 +11,11 @@ import hashlib
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from headrace.manifests import names
-from headrace.manifests.quantity import (
-    format_bytes,
-    format_cpu,
-    format_duration,
-    parse_bytes,
-    parse_cpu,
-    parse_duration,
-)
+from headrace.manifests.parts.part import Bytes, Cores, Duration, Labels, Part
+from headrace.manifests.quantity import format_duration
 
 API_VERSION = "headrace.dev/v1alpha1"
 KIND = "InferenceApp"
@@ -40,48 +23,13 @@ KIND = "InferenceApp"
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(0|(\d+(\.\d+)?(us|ms|s|m|h))+)$", "examples": ["200ms", "5m"]}),
-]
-Cores = Annotated[
-    float,
-    BeforeValidator(parse_cpu),
-    PlainSerializer(format_cpu, return_type=str),
-    WithJsonSchema({"type": ["number", "string"], "pattern": r"^\d+(\.\d+)?m?$", "examples": [2, "500m"]}),
-]
-Bytes = Annotated[
-    int,
-    BeforeValidator(parse_bytes),
-    PlainSerializer(format_bytes, return_type=str),
-    WithJsonSchema(
-        {"type": ["integer", "string"], "pattern": r"^\d+(\.\d+)?([KMGTP]i|[kMGTP])?$", "examples": ["4Gi"]}
-    ),
-]
 ClassPath = Annotated[str, AfterValidator(names.class_path), Field(examples=["package.module:Class", "model.py:Class"])]
 Uri = Annotated[str, AfterValidator(names.uri)]
 TopicName = Annotated[str, AfterValidator(names.topic), Field(json_schema_extra={"pattern": names.TOPIC.pattern})]
 Environment = dict[Annotated[str, AfterValidator(names.variable)], str]
-Labels = dict[Annotated[str, AfterValidator(names.label_key)], Annotated[str, AfterValidator(names.label_value)]]
 
 
-class _Part(BaseModel):
-    """A mapping of the file: unknown keys refused, values frozen, no text taken for a number."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        validate_default=True,
-        use_attribute_docstrings=True,
-        alias_generator=to_camel,
-        title=None,
-    )
-
-
-class Metadata(_Part):
+class Metadata(Part):
     """How the app is called and where it lives."""
 
     name: Annotated[str, AfterValidator(names.app)]
@@ -89,11 +37,11 @@ class Metadata(_Part):
     as NAME-transformer are made from it."""
     namespace: Annotated[str, AfterValidator(names.namespace)] = "default"
     """Kubernetes namespace; also part of the result events' source and of the consumer group's name."""
-    labels: Labels = {}
+    labels: Labels = Field({})
     """Labels put on every resource of the app, beside Headrace's own `app.kubernetes.io/` labels."""
 
 
-class Batching(_Part):
+class Batching(Part):
     """How the predictor's requests are merged into one call of the model."""
 
     max_size: Annotated[int, Field(ge=1, le=4096)] = 32
@@ -107,7 +55,7 @@ class Batching(_Part):
         return names.within(value, timedelta(), _MINUTE)
 
 
-class Resources(_Part):
+class Resources(Part):
     """What one replica gets: requested and limited alike, so that its speed does not depend on its neighbours."""
 
     cpu: Cores = 1.0
@@ -118,7 +66,7 @@ class Resources(_Part):
     """Whole GPUs (`nvidia.com/gpu`); 0 for none."""
 
 
-class Scale(_Part):
+class Scale(Part):
     """Between how many replicas, and when."""
 
     min: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -143,7 +91,7 @@ class Scale(_Part):
         return names.within(value, _SECOND, 60 * _MINUTE)
 
 
-class Component(_Part):
+class Component(Part):
     """What predictor and transformer have in common."""
 
     class_path: Annotated[ClassPath, Field(alias="class")]
@@ -152,7 +100,7 @@ class Component(_Part):
     """What one replica gets."""
     scale: Scale = Scale()
     """Between how many replicas, and when."""
-    env: Environment = {}
+    env: Environment = Field({})
     """Environment variables of the container; values are text, so quote numbers."""
     image: Annotated[str, AfterValidator(names.image)] | None = None
     """Container image that holds the class; the image given to `headrace render` unless you say another."""
@@ -175,7 +123,7 @@ class Transformer(Component):
     """The steps before and after the model, scaled on their own."""
 
 
-class Retry(_Part):
+class Retry(Part):
     """How a failed delivery is tried again (5xx, 404, 408, 409, 429, no answer); other failures are final."""
 
     attempts: Annotated[int, Field(ge=1, le=100)] = 5
@@ -202,7 +150,7 @@ class Retry(_Part):
         return names.within(value, delay, 60 * _MINUTE)
 
 
-class Trigger(_Part):
+class Trigger(Part):
     """Which events reach the app, and how they are delivered."""
 
     topic: TopicName
@@ -250,14 +198,14 @@ class Trigger(_Part):
 _DEAD_LETTERS = ".dead-letters"
 
 
-class Results(_Part):
+class Results(Part):
     """Where answers go."""
 
     topic: TopicName
     """Kafka topic of the result events."""
 
 
-class AppSpec(_Part):
+class AppSpec(Part):
     """What runs, what it answers, where the answers go."""
 
     predictor: Predictor
@@ -279,7 +227,7 @@ class AppSpec(_Part):
         return value
 
 
-class InferenceApp(_Part):
+class InferenceApp(Part):
     """One app: events of a Kafka topic, a model, and a topic for its answers."""
 
     api_version: Literal["headrace.dev/v1alpha1"]
