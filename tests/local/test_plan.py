@@ -266,6 +266,21 @@ def test_a_workload_gets_local_addresses_and_paths() -> None:
     assert command.environment["HOME"] == "/home/me"
 
 
+def test_mounts_are_put_in_place_in_one_pass() -> None:
+    """The folder that stands for one mount may lie below the path of another: it is not replaced again."""
+    resource = deployment(Path("/journal"))
+    pod = resource["spec"]["template"]["spec"]
+    pod["volumes"].append({"name": "tmp", "emptyDir": {}})
+    pod["containers"][0]["volumeMounts"].insert(0, {"name": "tmp", "mountPath": "/run"})
+    pod["containers"][0]["args"] = ["/etc/headrace/headrace.yaml", "/run/x"]
+    done = plan([resource, CONFIG_MAP])
+    command = workload_command(done.workloads[0].container, done.workloads[0].name, {}, AROUND)
+    assert command.argv[2:] == (
+        "/run/mounts/vision/config/labels-app/headrace.yaml",
+        "/run/mounts/vision/empty/labels-dispatcher-tmp/x",
+    )
+
+
 def test_cluster_names_that_nothing_here_has_are_found() -> None:
     """So that the twin can say so, instead of a name that does not resolve; Kafka's is replaced anyway."""
     done = plan([deployment(Path("/journal"), {"STORE": "http://store.other.svc.cluster.local:80/x"}), CONFIG_MAP])

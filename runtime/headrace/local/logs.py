@@ -100,12 +100,16 @@ class LineReader:
         while chunk := await stream.read(_CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                self._line(line)
+                self._broken(line)
             while len(rest) > LONGEST_LINE:
                 self._line(rest[:LONGEST_LINE])
                 rest = rest[LONGEST_LINE:]
         if rest:
             self._line(rest)
+
+    def _broken(self, line: bytes) -> None:
+        for start in range(0, len(line) or 1, LONGEST_LINE):
+            self._line(line[start : start + LONGEST_LINE])
 
     def _line(self, line: bytes) -> None:
         line = line.rstrip(b"\r")

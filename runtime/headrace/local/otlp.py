@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InvalidInputError
 from headrace.local.span import SpanEvent, SpanLink, StoredSpan
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PROTOBUF = "application/x-protobuf"
 LARGEST_EXPORT = 64 << 20
 """Bytes of one export, decompressed."""
 _KINDS = ("internal", "internal", "server", "client", "producer", "consumer")  # by number; 0 is unspecified
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib's manual, inflateInit2: detects which
 _STATUSES = ("unset", "ok", "error")
 
 
@@ -46,7 +48,8 @@ class OtlpReceiver:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace-store")
         application = web.Application(client_max_size=LARGEST_EXPORT)
         application.router.add_post("/v1/traces", self._receive)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
+        # Bodies are unpacked here: aiohttp drops the connection of one that is not what its header says.
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=2, auto_decompress=False)
 
     async def start(self) -> None:
         """Listen on a free loopback port."""
@@ -63,14 +66,34 @@ class OtlpReceiver:
         if request.content_type != PROTOBUF:
             return web.Response(status=415, text=f"only {PROTOBUF} is taken here, not {request.content_type}")
         try:
-            spans = decode(await request.read())
-        except (DecodeError, web.RequestPayloadError) as fault:
+            spans = decode(unpack(await request.read(), request.headers.get("Content-Encoding", "")))
+        except (DecodeError, InvalidInputError) as fault:
             return web.Response(status=400, text=f"not an OTLP trace export: {fault}")
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, self._store.add, spans)
         except HeadraceError as fault:
             return web.Response(status=503, text=str(fault), headers={"Retry-After": "1"})
         return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type=PROTOBUF)
+
+
+def unpack(body: bytes, encoding: str) -> bytes:
+    """The body without its content coding.
+
+    Raises:
+        InvalidInputError: the coding is neither gzip nor deflate, the body is not of it, or larger than allowed.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise InvalidInputError(f"content coding '{encoding}' is not known", hint="send gzip or none")
+    inflating = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        content = inflating.decompress(body, LARGEST_EXPORT)
+    except zlib.error as fault:
+        raise InvalidInputError(f"the body is not {encoding}: {fault}") from fault
+    if not inflating.eof:
+        raise InvalidInputError(f"the {encoding} body is cut off, or more than {LARGEST_EXPORT} bytes unpacked")
+    return content
 
 
 def decode(body: bytes) -> list[StoredSpan]:
