@@ -169,7 +169,7 @@ def test_a_merged_run_shows_in_every_members_trace(serving: Callable[..., Any], 
 
 
 def test_events_of_a_batch_keep_their_own_traces(serving: Callable[..., Any], spans: InMemorySpanExporter) -> None:
-    """Each event's work is in its own trace, or in the request's where it has none; the request's span links to each."""
+    """Each event's work is in its own trace, or the request's where it has none; the request's span links to each."""
     items = [
         {"specversion": "1.0", "id": str(n), "source": "/s", "type": "t", "data": {}}
         | ({"traceparent": parent_of(n)} if n < 3 else {})

@@ -62,13 +62,13 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], raw: memoryview) ->
     """
     count = math.prod(shape)
     if datatype == BYTES:
-        return _unpack_bytes(name, count, raw).reshape(shape)
+        return _shaped(name, _unpack_bytes(name, count, raw), shape)
     dtype = _numpy_type(name, datatype)
     if len(raw) != count * dtype.itemsize:
         raise InvalidInputError(
             f"Tensor '{name}': {datatype} of shape {list(shape)} is {count * dtype.itemsize} bytes, got {len(raw)}"
         )
-    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+    return _shaped(name, np.frombuffer(raw, dtype=dtype), shape)
 
 
 def from_json(name: str, datatype: str, shape: Sequence[int], data: object) -> NDArray[Any]:
@@ -84,7 +84,7 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: object) -> N
         raise InvalidInputError(
             f"Tensor '{name}': shape {list(shape)} holds {math.prod(shape)} values, 'data' has {array.size}"
         )
-    return array.reshape(shape)
+    return _shaped(name, array, shape)
 
 
 def to_raw(array: NDArray[Any]) -> bytes | memoryview:
@@ -110,6 +110,14 @@ def to_json(name: str, array: NDArray[Any]) -> list[Any]:
         return [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel()]
     except UnicodeDecodeError as fault:
         raise InvalidInputError(f"Tensor '{name}': BYTES that are no UTF-8; ask for binary data") from fault
+
+
+def _shaped(name: str, array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    try:
+        return array.reshape(shape)
+    except ValueError as fault:
+        # Too many axes, or lengths beside a 0 whose product is beyond any memory.
+        raise InvalidInputError(f"Tensor '{name}': no array has the shape {list(shape)}: {fault}") from fault
 
 
 def _numpy_type(name: str, datatype: str) -> np.dtype[Any]:
