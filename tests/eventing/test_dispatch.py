@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from headrace.errors import PayloadTooLargeError, UnavailableError
-from headrace.eventing.codec.kafka import write_record
+from headrace.eventing.codec.kafka import read_record, write_record
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.event import CloudEvent, new_event
 from headrace.eventing.ledger import WINDOW
@@ -192,6 +192,9 @@ def test_a_record_that_is_no_event_is_a_dead_letter() -> None:
     letter = broker.records("dead")[0]
     assert (letter.key, letter.value) == (b"k", b"{")
     assert (headers(letter)["ce_hrreason"], headers(letter)["mine"]) == ("invalid", "1")
+    readable = read_record(letter, namespace="", name="")
+    assert readable.data == b"{", "the letter is an event itself, whatever the record claimed to be"
+    assert readable.get("kafkaheadercontenttype") == "application/cloudevents+json"
 
 
 def test_an_expired_event_is_never_sent() -> None:

@@ -48,10 +48,18 @@ def dead_letter(
     Headers of the original record that belong to no CloudEvent stay as they are. An original that claimed to be a
     CloudEvent and was not comes as a wrapped record: its value is the data.
     """
-    marked = event.with_attributes(**_failure_attributes(record, failure))
+    marked = _plain(event).with_attributes(**_failure_attributes(record, failure))
     letter = write_record(marked, topic, trace=trace)
     kept = tuple((name, value) for name, value in record.headers if value is not None and _is_foreign(name))
     return OutgoingRecord(topic, record.key, letter.value, letter.headers + kept)
+
+
+def _plain(event: CloudEvent) -> CloudEvent:
+    """The event as one whose media type does not claim that a CloudEvent stands in the data, where that was false."""
+    claimed = event.content_type or ""
+    if not claimed.lower().startswith("application/cloudevents"):
+        return event
+    return event.with_attributes(datacontenttype="application/octet-stream", kafkaheadercontenttype=claimed)
 
 
 def _failure_attributes(record: Record, failure: Failure) -> dict[str, str]:

@@ -12,11 +12,33 @@ SAMPLES = {
     "sklearn": "datasets/images",
 }
 """Package -> folder of pictures in it."""
-NAMES = (
-    "coffee.png chelsea.png rocket.jpg astronaut.png camera.png cell.png coins.png color.png grass.png gravel.png "
-    "brick.png horse.png hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png "
-    "motorcycle_right.png page.png phantom.png retina.jpg text.png logo.png china.jpg flower.jpg"
-).split()
+NAMES = [
+    "coffee.png",
+    "chelsea.png",
+    "rocket.jpg",
+    "astronaut.png",
+    "camera.png",
+    "cell.png",
+    "coins.png",
+    "color.png",
+    "grass.png",
+    "gravel.png",
+    "brick.png",
+    "horse.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "microaneurysms.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "page.png",
+    "phantom.png",
+    "retina.jpg",
+    "text.png",
+    "logo.png",
+    "china.jpg",
+    "flower.jpg",
+]
 """The pictures, those that show something nameable first."""
 
 

@@ -44,8 +44,9 @@ async def fetch(ingress: str) -> TwinStatus:
 
 
 def _print(found: TwinStatus) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from headrace.cli.console import wide_console
 
     table = Table(box=None, pad_edge=False)
     for name in ("what", "state", "in flight", "waiting", "last cold start", "note"):
@@ -54,9 +55,9 @@ def _print(found: TwinStatus) -> None:
         table.add_row(*_service_row(service))
     for workload in found.workloads:
         table.add_row(*_workload_row(workload))
-    console = Console()
+    console = wide_console()
     console.print(table)
-    console.print(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp}", highlight=False)
+    console.print(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp}")
 
 
 def _service_row(service: ServiceStatus) -> tuple[str, ...]:

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from headrace.local.trace_tree import Branch
 
 
-WIDEST = 200
-"""Columns that a line of a tree may take."""
-
-
 def trace(
     identifier: Annotated[
         str, typer.Argument(metavar="ID", help="Id of an event or a result, or a trace id (8 digits of it).")
@@ -75,12 +71,10 @@ def branches_of(identifier: str, path: Path) -> tuple[Branch, ...]:
 
 def print_branches(branches: tuple[Branch, ...]) -> None:
     """The trees on standard output."""
-    from rich.console import Console
-
+    from headrace.cli.console import wide_console
     from headrace.cli.trace_print import print_trees
 
-    console = Console(highlight=False)
-    console.width = max(console.width, WIDEST)  # a narrow terminal wraps a line; rich would cut it
+    console = wide_console()
     typer.echo(f"trace {branches[0].span.trace_id}")
     for tree in print_trees(branches):
         console.print(tree)
