@@ -22,6 +22,7 @@ from headrace.local.broker.settings import BrokerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from headrace.local.broker.log import PartitionLog
 
 # Which file a descriptor stands for is asked of /proc.
@@ -116,6 +117,7 @@ def test_every_crash_point_leaves_transactions_whole(crashes: Callable[[], list[
     """After each, and after what a new instance of the producer aborts, outputs and offset tell the same count."""
 
     async def check(data: Path) -> int:
+        open_core(data).close()  # a start that is killed at once, behind its clean-up
         core = open_core(data)
         core.transactions.recover()
         topic = core.catalogue.get("out")

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import kafka
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -201,18 +202,22 @@ def test_pipelined_requests_are_answered_in_order(bootstrap: str, wires: Callabl
         assert wire.receive(MetadataResponse, 5).topics == []
 
 
-def test_a_client_that_does_not_read_is_not_forgotten(
-    bootstrap: str, wires: Callable[[str], Any], topic: str, speak: Any, batch: Any
+def test_a_client_that_does_not_read_costs_no_memory(
+    tmp_path: Path, wires: Callable[[str], Any], speak: Any, batch: Any
 ) -> None:
-    """Forty megabytes of answers to a client that reads nothing at first: the broker waits, and then gives them all."""
-    wire = wires(bootstrap)
-    speak.metadata(wire, topic)
-    assert speak.produce(wire, topic, batch(b"x" * 1_000_000)) == (0, 0)
-    for _ in range(40):
-        wire.send(waiting_fetch(topic, 0), 11)
-    assert speak.metadata(wires(bootstrap), topic) == 0
-    for _ in range(40):
-        assert len(wire.receive(FetchResponse, 11).responses[0].partitions[0].records) > 1_000_000
+    """200 MB of answers to a client that reads nothing at first: the broker waits with them, then gives them all."""
+    with BrokerProcess(tmp_path) as broker:
+        wire, other = wires(broker.bootstrap), wires(broker.bootstrap)
+        speak.metadata(wire, "t")
+        assert speak.produce(wire, "t", batch(b"x" * 1_000_000)) == (0, 0)
+        process = psutil.Process(broker.pid)
+        before = process.memory_info().rss
+        for _ in range(200):
+            wire.send(waiting_fetch("t", 0), 11)
+        assert speak.metadata(other, "t") == 0
+        assert process.memory_info().rss - before < 100_000_000
+        for _ in range(200):
+            assert len(wire.receive(FetchResponse, 11).responses[0].partitions[0].records) > 1_000_000
 
 
 def test_a_fetch_waits_for_records_and_not_longer(

@@ -1,4 +1,8 @@
-"""The parts of a running broker, and what one request brings along: what every request handler is given."""
+"""The parts of a running broker, and what one request brings along: what every request handler is given.
+
+The data folder: ``topics.json`` (the catalogue), ``topics/NAME/N.log`` (the records of a partition, as they came) with
+``N.start`` where DeleteRecords moved its beginning, ``journal`` (committed offsets, producers, transactions), ``lock``.
+"""
 
 from __future__ import annotations
 

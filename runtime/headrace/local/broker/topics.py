@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -209,11 +209,7 @@ class Catalogue:
 
     def _load(self) -> None:
         try:
-            stored: dict[str, Any] = orjson.loads(self._path.read_bytes())
-            if stored["format"] != _FORMAT:
-                raise ValueError(f"format {stored['format']}, this version reads {_FORMAT}")
-            self.cluster_id = stored["cluster"]
-            topics = [(name, one["partitions"], one["configs"]) for name, one in stored["topics"].items()]
+            self.cluster_id, topics = _parse(self._path.read_bytes())
         except FileNotFoundError:
             self.cluster_id = uuid.uuid4().hex[:22]
             self._save()
@@ -236,3 +232,11 @@ class Catalogue:
             replace(self._path, orjson.dumps({"format": _FORMAT, "cluster": self.cluster_id, "topics": topics}))
         except OSError as fault:
             raise Refusal(Code.KAFKA_STORAGE_ERROR, f"{self._path}: {fault.strerror}") from fault
+
+
+def _parse(content: bytes) -> tuple[str, list[tuple[str, int, dict[str, str]]]]:
+    """The cluster's id, and name, partitions and configs of each topic."""
+    stored = orjson.loads(content)
+    if stored["format"] != _FORMAT:
+        raise ValueError(f"it has format {stored['format']}, this version reads {_FORMAT}")
+    return stored["cluster"], [(name, one["partitions"], one["configs"]) for name, one in stored["topics"].items()]
