@@ -116,7 +116,8 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
         """Run the network on one request, or on several that the server has merged."""
         del headers
         arrays = self._run({tensor.name: tensor.as_numpy() for tensor in payload.inputs})
-        return _marked(tensors.new_response(self.name, arrays, response_id=payload.id), payload)
+        binary = payload.use_binary_outputs
+        return _marked(tensors.new_response(self.name, arrays, response_id=payload.id, binary=binary), payload)
 
     def split(self, response: InferResponse, requests: Sequence[InferRequest]) -> list[InferResponse]:
         """As :class:`TensorBatching`; answers remember whether their request came as v1."""

@@ -66,11 +66,25 @@ def new_request(
 
 
 def new_response(
-    model_name: str, outputs: Mapping[str, NDArray[Any]], *, response_id: str | None = None, v1: bool = False
+    model_name: str,
+    outputs: Mapping[str, NDArray[Any]],
+    *,
+    response_id: str | None = None,
+    binary: bool = False,
+    v1: bool = False,
 ) -> TensorResponse:
-    """A response of these named arrays."""
+    """A response of these named arrays.
+
+    Args:
+        model_name: The model that answers.
+        outputs: The tensors by name, in order.
+        response_id: The request's id.
+        binary: Whether KServe's own server is to write raw bytes; Headrace's asks the request.
+        v1: Whether a v1 request asked for it.
+    """
     tensors = [TensorOutput(name, array) for name, array in outputs.items()]
-    response = TensorResponse(response_id, model_name, tensors)
+    # KServe's own server refuses to write a response that has no id.
+    response = TensorResponse(response_id or "", model_name, tensors, use_binary_outputs=binary)
     response.v1 = v1
     return response
 
