@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 POLL = 500
 """Milliseconds that a poll waits for records."""
-SESSION = 15_000
+SESSION = 10_000
 """Milliseconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
 HEARTBEAT = 1_000
 """Milliseconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
