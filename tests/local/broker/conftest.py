@@ -162,25 +162,29 @@ class Speak:
 
     @staticmethod
     def offset(
-        wire: Wire, transactional_id: str, producer_id: int, epoch: int, group: str, topic: str, offset: int
+        wire: Wire,
+        transactional_id: str,
+        producer_id: int,
+        epoch: int,
+        group: str,
+        topic: str,
+        offset: int,
+        member: str = "",
+        generation: int = -1,
     ) -> int:
         """Commit an offset in a transaction; the error code."""
         topics = producer.TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
+        partition = topics.TxnOffsetCommitRequestPartition(
+            partition_index=0, committed_offset=offset, committed_metadata=None
+        )
         request = producer.TxnOffsetCommitRequest(
             transactional_id=transactional_id,
             group_id=group,
             producer_id=producer_id,
             producer_epoch=epoch,
-            topics=[
-                topics(
-                    name=topic,
-                    partitions=[
-                        topics.TxnOffsetCommitRequestPartition(
-                            partition_index=0, committed_offset=offset, committed_metadata=None
-                        )
-                    ],
-                )
-            ],
+            generation_id=generation,
+            member_id=member,
+            topics=[topics(name=topic, partitions=[partition])],
         )
         answer = wire.call(request, producer.TxnOffsetCommitResponse, 3)
         return int(answer.topics[0].partitions[0].error_code)

@@ -14,6 +14,7 @@ from kafka.protocol.consumer import FetchRequest, FetchResponse, ListOffsetsRequ
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ILLEGAL_GENERATION, UNKNOWN_MEMBER = 22, 25
 INVALID_EPOCH, INVALID_STATE, INVALID_MAPPING, INVALID_TIMEOUT, UNSTABLE, FENCED = 47, 48, 49, 50, 88, 90
 
 
@@ -114,6 +115,21 @@ def test_offsets_of_an_open_transaction_are_unstable(wire: Any, topic: str, name
     assert speak.fetch_offset(wire, group, topic, stable=True) == (-1, UNSTABLE)
     assert speak.end(wire, *identity, commit=True) == 0
     assert speak.fetch_offset(wire, group, topic, stable=True) == (7, 0)
+
+
+def test_a_member_that_lost_its_partitions_commits_nothing(wire: Any, topic: str, name: str, speak: Any) -> None:
+    """Offsets of an older generation, or of a member that is out, do not enter the transaction (KIP-447)."""
+    group = f"g-{name}"
+    joined = speak.join(wire, group, version=3)
+    member, generation = joined.member_id, joined.generation_id
+    assert speak.sync(wire, group, member, generation, {member: b"all"}) == (0, b"all")
+    identity = name, *speak.init(wire, name)
+    assert speak.add_group(wire, *identity, group) == 0
+    assert speak.offset(wire, *identity, group, topic, 5, member, generation) == 0
+    assert speak.offset(wire, *identity, group, topic, 6, member, generation - 1) == ILLEGAL_GENERATION
+    assert speak.offset(wire, *identity, group, topic, 7, "stranger", generation) == UNKNOWN_MEMBER
+    assert speak.end(wire, *identity, commit=True) == 0
+    assert speak.fetch_offset(wire, group, topic) == (5, 0)
 
 
 def test_readers_stop_at_the_first_open_transaction(wire: Any, topic: str, speak: Any, batch: Any) -> None:

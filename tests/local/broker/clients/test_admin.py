@@ -107,6 +107,14 @@ def test_topic_configs(rdkafka: AdminClient, topic: str) -> None:
             alter(name, value)
 
 
+def test_broker_configs(rdkafka: AdminClient) -> None:
+    """What of the settings has a Kafka name is told under it."""
+    resource = ConfigResource(ResourceType.BROKER, "1")
+    told = rdkafka.describe_configs([resource])[resource].result(10)
+    assert told["message.max.bytes"].value == "16777216"
+    assert told["auto.create.topics.enable"].value == "true"
+
+
 def test_batches_over_the_topics_limit_are_refused(tmp_path: Path, wires: Any, speak: Any, batch: Any) -> None:
     """The limit of the topic, over a restart too; the default is 16 MiB."""
     with running_broker(tmp_path) as address:
