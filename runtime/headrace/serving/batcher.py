@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Call = tuple[Any, dict[str, str], dict[str, str]]
 """What ``predict`` is called with: payload, headers, and the response headers that it may fill."""
 _TRACER = tracing.tracer(__name__)
+_ALONE = {"headrace.batch.size": 1, "headrace.batch.requests": 1}
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +58,8 @@ class Batcher:
 
     Args:
         predict: The model's blocking ``predict``, given a :data:`Call`.
-        hooks: The model's batching hooks; None for a model without: its requests run one by one.
+        hooks: The model's batching hooks; None for a model without: its requests run one by one, and how many
+            wait is bounded by whoever submits them.
         worker: The thread that it runs in.
         limits: How much is merged, and how many may wait.
     """
@@ -81,6 +83,8 @@ class Batcher:
         Raises:
             OverloadedError: as many requests wait as may.
         """
+        if self._hooks is None:
+            return await self._submit_single(call)
         if len(self._waiting) >= self._limits.max_queue:
             raise OverloadedError(f"{len(self._waiting)} requests wait for the model, and no more may")
         member = self._member(call)
@@ -97,13 +101,29 @@ class Batcher:
                 self._waiting.remove(member)
             raise
 
+    async def _submit_single(self, call: Call) -> Any:
+        """Straight to the thread, whose own queue is the line: it takes call after call without the loop's help."""
+        waiting = _TRACER.start_span("queue")
+        try:
+            return await self._worker.submit(partial(self._single, call, waiting))
+        except asyncio.CancelledError:
+            waiting.end()
+            raise
+
+    def _single(self, call: Call, waiting: Span) -> Any:
+        """In the model's thread: one call, in its caller's context."""
+        waiting.end()
+        with tracing.recorded(_TRACER.start_span("batch", attributes=_ALONE)):
+            return self._predict(call)
+
     def _member(self, call: Call) -> _Member:
+        assert self._hooks is not None
         context = otel_context.get_current()
-        key = self._hooks.batch_key(call[0]) if self._hooks and isinstance(call[0], InferRequest) else None
+        key = self._hooks.batch_key(call[0]) if isinstance(call[0], InferRequest) else None
         return _Member(
             call=call,
             key=key,
-            rows=self._hooks.batch_rows(call[0]) if self._hooks and key is not None else 1,
+            rows=self._hooks.batch_rows(call[0]) if key is not None else 1,
             future=asyncio.get_running_loop().create_future(),
             variables=contextvars.copy_context(),
             trace=context,

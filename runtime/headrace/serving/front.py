@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LOADING_RETRY = "1"
 """``Retry-After`` in seconds while the model loads."""
 _PATIENCE = 0.1
-"""Seconds of work on a request after which the server looks whether its client is still there: a task of its own,
-which short requests are spared."""
+"""Seconds between two looks at the requests that are worked on; at the second look a request gets a task of its own
+that waits for its client to go away, which short requests are spared."""
 
 
 class Application(Protocol):
@@ -54,6 +54,7 @@ class Front:
         self.draining = False
         self.in_flight = 0
         self._idle = asyncio.Event()
+        self._watch = Watch()
         self._name = name
         self._limit = max_request_bytes
 
@@ -110,7 +111,7 @@ class Front:
             )
         if request.method != "POST":
             return await self.application.answer(request)
-        return await _while_connected(self.application, request, receive)
+        return await self._watch.answer(self.application, request, receive)
 
     async def _probe(self, path: str) -> Response | None:
         if path == "/":
@@ -123,45 +124,61 @@ class Front:
         return None
 
 
-async def _while_connected(application: Application, request: Request, receive: Receive) -> Response:
-    """The application's response; a request whose client goes away is cancelled, and so leaves every queue.
+class Watch:
+    """Looks whether the clients of long requests are still there, and cancels the work for those that are not.
 
-    Raises:
-        ClientGoneError: the client went away.
+    One timer serves all requests; a request that is answered before the timer's next but one turn costs nothing more.
     """
-    working = asyncio.current_task()
-    assert working is not None
-    watch = _Watch(working, receive)
-    timer = asyncio.get_running_loop().call_later(_PATIENCE, watch.begin)
-    try:
-        return await application.answer(request)
-    except asyncio.CancelledError:
-        if watch.gone:
-            raise ClientGoneError from None
-        raise
-    finally:
-        timer.cancel()
-        watch.end()
+
+    def __init__(self) -> None:
+        self._working: dict[asyncio.Task[object], _Client] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def answer(self, application: Application, request: Request, receive: Receive) -> Response:
+        """The application's response; when the client goes away meanwhile, its request leaves every queue.
+
+        Raises:
+            ClientGoneError: the client went away.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        client = self._working[task] = _Client(receive)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PATIENCE, self._look)
+        try:
+            return await application.answer(request)
+        except asyncio.CancelledError:
+            if client.gone:
+                raise ClientGoneError from None
+            raise
+        finally:
+            del self._working[task]
+            if client.waiting is not None:
+                client.waiting.cancel()
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_PATIENCE, self._look) if self._working else None
+        for task, client in self._working.items():
+            client.looks += 1
+            if client.looks > 1 and client.waiting is None:
+                client.waiting = loop.create_task(client.wait(task))
 
 
-class _Watch:
-    """Waits for the client of one request to go away, and cancels the work for it."""
+class _Client:
+    """The other end of one request that is being worked on."""
 
-    def __init__(self, working: asyncio.Task[object], receive: Receive) -> None:
+    __slots__ = ("gone", "looks", "receive", "waiting")
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
         self.gone = False
-        self._working = working
-        self._receive = receive
-        self._task: asyncio.Task[None] | None = None
+        self.looks = 0
+        self.waiting: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._wait())
-
-    def end(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+    async def wait(self, working: asyncio.Task[object]) -> None:
+        """Cancel the work when the connection is closed."""
+        while (await self.receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        self._working.cancel()
+        working.cancel()
