@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import DeadlineExceededError, HeadraceError, InvalidEventError, UnavailableError
 from headrace.eventing.codec import http, json_format
@@ -14,7 +15,6 @@ from headrace.eventing.results import RESULT_TYPE, result_event
 from headrace.eventing.retry import is_retriable
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from opentelemetry.context import Context
@@ -88,6 +88,8 @@ class Courier:
         self._policy = policy
         self._identity = identity
         self._clock = clock
+        self.under_way: set[asyncio.Task[Any] | None] = set()
+        """Tasks whose delivery the sink has in hand; all others of this courier wait, and can be given up unharmed."""
 
     async def bring(
         self,
@@ -135,14 +137,20 @@ class Courier:
         if waited:
             span.add_event("waited for the sink", {"headrace.wait_seconds": waited})
         async with self._slots:
-            try:
-                reply = await self._sink.deliver(event, context)
-            except UnavailableError as fault:
-                self._gate.shut()
-                return _Fault(str(fault), reset="Disconnected" in str(fault) or "reset" in str(fault))
-            except HeadraceError as fault:
-                return _Fault(str(fault))
-        return self._read(event, reply)
+            return await self._deliver(event, context)
+
+    async def _deliver(self, event: CloudEvent, context: Context) -> Answer | _Fault:
+        task = asyncio.current_task()
+        self.under_way.add(task)
+        try:
+            return self._read(event, await self._sink.deliver(event, context))
+        except UnavailableError as fault:
+            self._gate.shut()
+            return _Fault(str(fault), reset="Disconnected" in str(fault) or "reset" in str(fault))
+        except HeadraceError as fault:
+            return _Fault(str(fault))
+        finally:
+            self.under_way.discard(task)
 
     def _read(self, event: CloudEvent, reply: Reply) -> Answer | _Fault:
         if reply.status in SHUTS_THE_GATE:

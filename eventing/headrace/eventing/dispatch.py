@@ -112,7 +112,7 @@ class Dispatcher:
         self._committing = asyncio.Lock()
         self._throttled = False
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
-        courier = Courier(
+        self._courier = Courier(
             sink=sink,
             gate=gate,
             slots=asyncio.Semaphore(settings.concurrency),
@@ -121,7 +121,7 @@ class Dispatcher:
             clock=self._clock,
         )
         self._settler = Settler(
-            courier,
+            self._courier,
             identity=settings.identity,
             results=settings.results,
             dead_letters=settings.dead_letters,
@@ -317,7 +317,10 @@ class Dispatcher:
         return work
 
     async def _drain(self, partitions: AbstractSet[Partition]) -> None:
+        """Let the sink finish what it has in hand, and commit; what only waits is given up: others read it again."""
         tasks = {work.task for work in self._work if work.task and work.partition in partitions}
+        for waiting in tasks - self._courier.under_way:
+            waiting.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self._settings.drain)
         with contextlib.suppress(asyncio.TimeoutError):

@@ -45,7 +45,7 @@ class Publisher:
                 client_id="headrace-publish",
                 max_request_size=MOST_RECORD_BYTES,
                 max_block_ms=int(ACK_TIMEOUT * 1000),
-                bootstrap_timeout_ms=10_000,
+                bootstrap_timeout_ms=5_000,
             )
         except KafkaError as fault:
             raise translate(fault, f"connect to Kafka at {bootstrap}") from fault

@@ -37,7 +37,7 @@ def read_topic(bootstrap: str, topic: str, *, follow: bool = False, latest: bool
             client_id="headrace-read",
             isolation_level="read_committed",
             enable_auto_commit=False,
-            bootstrap_timeout_ms=10_000,
+            bootstrap_timeout_ms=5_000,
             allow_auto_create_topics=False,
         )
     except KafkaError as fault:
