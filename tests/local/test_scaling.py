@@ -159,7 +159,7 @@ def test_a_crash_at_start_is_told_to_the_waiting_requests(home: Path) -> None:
 
 
 def test_a_start_that_fails_twice_is_waited_for(home: Path, tmp_path: Path) -> None:
-    """The third start answers: the requests see nothing but the delay."""
+    """The third start answers: the requests see nothing but the delay, and later failures count from none again."""
     left = tmp_path / "left"
     left.write_text("2")
     service = inference_service(predictor=component({"CRASHES": str(left)}))
@@ -168,6 +168,10 @@ def test_a_start_that_fails_twice_is_waited_for(home: Path, tmp_path: Path) -> N
         async with running(home, service) as up:
             assert (await up.ask())["name"] == "labels-predictor-3"
             assert up.twin.status().services[0].problem == ""
+            left.write_text("2")
+            assert (await post(up, "/?die=1"))[0] == 503
+            assert (await up.ask())["name"] == "labels-predictor-6"
+            assert up.kinds("failed") == []
 
     asyncio.run(scenario())
 

@@ -95,16 +95,22 @@ class Activator:
     async def _wait(self, context: Context) -> Replica:
         attributes: dict[str, AttributeValue] = {"headrace.service": self._name, "headrace.queue.length": self.queued}
         span = self._ground.tracer.start_span("activator wait", context=context, attributes=attributes)
-        with tracing.recorded(span):
-            self._load.change(1)
-            turn: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
-            try:
-                replica = await self._queue(turn, span)
-            except BaseException:
-                self._load.change(-1)
-                raise
+        self._load.change(1)
+        try:
+            replica = await self._queue(asyncio.get_running_loop().create_future(), span)
             span.set_attribute("headrace.replica", replica.name)
+        except BaseException as fault:
+            self._load.change(-1)
+            if isinstance(fault, asyncio.CancelledError):
+                # Its own choice, or its own deadline: no error of the service.
+                span.add_event("client left")
+            else:
+                tracing.fail(span, fault)
+            raise
+        else:
             return replica
+        finally:
+            span.end()
 
     async def _queue(self, turn: asyncio.Future[Replica], span: Span) -> Replica:
         loop = asyncio.get_running_loop()

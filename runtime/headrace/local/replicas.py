@@ -102,7 +102,6 @@ class ReplicaSet:
 
     def _start_again(self) -> None:
         self._retry = None
-        self._not_before = 0.0
         self._reconcile()
 
     def _start(self) -> None:
