@@ -30,4 +30,4 @@ def _print(file: Path, lines: int) -> None:
     with file.open(encoding="utf-8", errors="replace") as content:
         last = deque(content, maxlen=lines)
     for line in last:
-        typer.echo(f"{file.stem} | {line.rstrip()}")
+        typer.echo(line.rstrip())

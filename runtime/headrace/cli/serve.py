@@ -26,7 +26,7 @@ def serve(
     model: Annotated[
         str | None, typer.Option(metavar="URI", help="Where the model's files are: pypi:// file:// s3:// hf:// ...")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104  # a container's server is reached from outside
+    host: Annotated[str, typer.Option(envvar="HEADRACE_HOST", help="Address to listen on.")] = "0.0.0.0",  # noqa: S104  # a container's server is reached from outside
     http_port: Annotated[
         int, typer.Option("--http-port", "--http_port", min=0, max=65535, help="Port of HTTP; 0 takes a free one.")
     ] = 8080,

@@ -298,6 +298,8 @@ class Twin:
             "PYTHONUNBUFFERED": "1",
             # The working folder shadows no module; `headrace serve` finds the user's class there by itself.
             "PYTHONSAFEPATH": "1",
+            # A container listens on all addresses of its own network; here that would be everybody's.
+            "HEADRACE_HOST": "127.0.0.1",
             tracing.LOCAL_ENDPOINT: self.otlp_url,
             HOME_VARIABLE: str(self.home.path),
         }
