@@ -214,3 +214,17 @@ def test_a_model_may_answer_bytes_or_text(
 
     answer = serving(Constant("m"), lambda server: server.ask("POST", "/", b"{}", {**EVENT, **JSON}))
     assert (answer.headers["content-type"], answer.body) == (media_type, data)
+
+
+def test_events_are_counted_by_outcome(serving: Callable[..., Any]) -> None:
+    """Results and each kind of error are counted, in batches too."""
+
+    async def use(server: Any) -> str:
+        items = [{**STRUCTURED, "id": str(n), "data": {"raise": "input"} if n else {}} for n in range(3)]
+        headers = {"content-type": "application/cloudevents-batch+json"}
+        await server.ask("POST", "/", orjson.dumps(items), headers)
+        return str((await server.ask("GET", "/metrics")).body.decode())
+
+    page = serving(Echo("m"), use)
+    assert 'headrace_events_total{model="m",outcome="result"} 1.0' in page
+    assert 'headrace_events_total{model="m",outcome="invalid-input"} 2.0' in page

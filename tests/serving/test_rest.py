@@ -218,3 +218,19 @@ def test_a_model_that_answers_v2_to_v1(serving: Callable[..., Any]) -> None:
 
     answer = serving(Tensor("m"), lambda server: server.post("/v1/models/m:predict", {}))
     assert answer.json["outputs"] == [{"name": "y", "shape": [1], "datatype": "INT64", "data": [1]}]
+
+
+def test_metrics(serving: Callable[..., Any]) -> None:
+    """Prometheus reads requests by status, and KServe's own histograms of the hooks; each model counts its own."""
+
+    async def use(server: Any) -> str:
+        for value in ({"instances": [1]}, {}, {"instances": [2]}):
+            await server.post("/v1/models/counted:predict", value)
+        page = await server.ask("GET", "/metrics")
+        assert page.headers["content-type"].startswith("text/plain")
+        return str(page.body.decode())
+
+    page = serving(Doubler("counted"), use)
+    assert 'headrace_http_requests_total{method="POST",status="200"} 2.0' in page
+    assert 'headrace_http_requests_total{method="POST",status="400"} 1.0' in page
+    assert 'request_predict_seconds_count{model_name="counted"} 3.0' in page

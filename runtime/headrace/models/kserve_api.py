@@ -28,11 +28,15 @@ with _empty_command_line():
     from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
     from kserve.context import get_predictor_config, set_predictor_config
     from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
+    from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
     from kserve.model import BaseKServeModel, InferenceVerb
     from kserve.predictor_config import PredictorConfig
     from kserve.protocol.infer_type import RequestedOutput
 
 __all__ = [
+    "POST_HIST_TIME",
+    "PREDICT_HIST_TIME",
+    "PRE_HIST_TIME",
     "BaseKServeModel",
     "InferInput",
     "InferOutput",

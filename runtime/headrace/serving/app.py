@@ -13,6 +13,7 @@ from headrace.models.kserve_api import ModelNotFound, ModelNotReady
 from headrace.serving import faults, rest
 from headrace.serving.events import EventDoor
 from headrace.serving.messages import Response, json_response
+from headrace.serving.metrics import CONTENT_TYPE, Metrics
 from headrace.serving.rest import RestDoor
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ModelApp:
         self.models = {hosted.name: hosted for hosted in models}
         self._first = models[0]
         self._identity = identity
+        self._metrics = Metrics()
 
     async def ready(self) -> bool:
         """Whether every model is healthy."""
@@ -46,6 +48,13 @@ class ModelApp:
 
     async def answer(self, request: Request) -> Response:
         """The response to a request that has been read to its end."""
+        if request.path == "/metrics" and request.method == "GET":
+            return Response(200, {"content-type": CONTENT_TYPE}, self._metrics.page())
+        response = await self._routed(request)
+        self._metrics.request(request.method, response.status)
+        return response
+
+    async def _routed(self, request: Request) -> Response:
         if request.path == "/" and request.method == "POST":
             return await self._post("/", "/", self._first, request)
         if (found := _MODEL_PATH.match(request.path)) is not None:
@@ -90,7 +99,7 @@ class ModelApp:
         except InvalidEventError as fault:
             return faults.error_response(fault)
         if mode is not None and action != ":explain":
-            door = EventDoor(hosted, self._identity_of(hosted), tensors=action == "/infer")
+            door = EventDoor(hosted, self._identity_of(hosted), self._metrics, tensors=action == "/infer")
             return await door.answer(request, route, mode)
         if action == "/":
             return rest.reject_plain(route)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headrace.eventing.results import Problem, Responder
     from headrace.serving.hosting import HostedModel
     from headrace.serving.messages import Request
+    from headrace.serving.metrics import Metrics
 
 AT_ONCE = 64
 """Events of one batch that are worked on at the same time."""
@@ -57,6 +58,7 @@ class EventDoor:
 
     hosted: HostedModel
     identity: Responder
+    metrics: Metrics
     tensors: bool = False
     """Whether the data of an event is a v2 request (on ``/v2/models/M/infer``)."""
 
@@ -133,6 +135,7 @@ class EventDoor:
             found = faults.problem(fault)
             faults.log(fault, found, self.hosted.name)
             return self._error(event, found, span), found
+        self.metrics.event(self.hosted.name, "result")
         given = result_event(
             event, data=data, content_type=content_type, identity=self.identity, trace=tracing.inject(span), now=_now()
         )
@@ -144,6 +147,7 @@ class EventDoor:
         return decoded(event.data, event.content_type)
 
     def _error(self, event: CloudEvent | None, found: Problem, span: Span) -> CloudEvent:
+        self.metrics.event(self.hosted.name, found.code)
         unidentified = "" if event else uuid.uuid4().hex
         return error_event(
             event, found, identity=self.identity, trace=tracing.inject(span), now=_now(), unidentified=unidentified

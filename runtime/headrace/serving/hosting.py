@@ -13,6 +13,7 @@ from headrace.models.kserve_api import InvalidInput, Model, ModelNotReady, set_p
 from headrace.models.kserve_faults import StatusUnderKServe
 from headrace.serving import spans
 from headrace.serving.batcher import Batcher
+from headrace.serving.metrics import ModelTimes
 from headrace.serving.worker import Worker
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class HostedModel:
         hooks = model if isinstance(model, Batchable) else None
         blocking = not inspect.iscoroutinefunction(model.predict) and not self._whole
         self._batcher = Batcher(self._call_predict, hooks, self._worker, limits) if blocking else None
+        self._times = ModelTimes(self.name)
         self._taken = 0
 
     @property
@@ -110,10 +112,10 @@ class HostedModel:
             return answer, dict(given or {})
         response_headers: dict[str, str] = {}
         prepared = await self._prepared(payload, headers)
-        if self._batcher is None:
-            answer = await _settled(self._call_predict((prepared, headers, response_headers)))
-        else:
-            answer = await _settled(await self._batcher.submit((prepared, headers, response_headers)))
+        call = (prepared, headers, response_headers)
+        with self._times.predict():
+            given = self._call_predict(call) if self._batcher is None else await self._batcher.submit(call)
+            answer = await _settled(given)
         return await self._finished(answer, headers, response_headers), response_headers
 
     async def _explanation(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
@@ -124,7 +126,7 @@ class HostedModel:
 
     async def _prepared(self, payload: Any, headers: dict[str, str]) -> Any:
         if self._pre is not None:
-            with spans.step("preprocess"):
+            with spans.step("preprocess"), self._times.preprocess():
                 payload = await self._run(self._pre, payload, headers)
         if self._checks:
             return self.model.validate(payload)
@@ -135,7 +137,7 @@ class HostedModel:
     async def _finished(self, answer: Any, headers: dict[str, str], response_headers: dict[str, str]) -> Any:
         if self._post is None:
             return answer
-        with spans.step("postprocess"):
+        with spans.step("postprocess"), self._times.postprocess():
             more = (response_headers,) if self._with_headers else ()
             return await self._run(self._post, answer, headers, *more)
 

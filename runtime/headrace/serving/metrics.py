@@ -1,0 +1,66 @@
+"""What Prometheus reads of a serving process.
+
+headrace_http_requests_total{method, status}       every request but probes
+headrace_events_total{model, outcome}              events answered; outcome is `result` or the error's code
+request_preprocess|predict|postprocess_seconds     KServe's own histograms, filled as KServe fills them
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+
+from headrace.models.kserve_api import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The numbers of one application; a registry of its own, so that two in one process do not meet."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "headrace_http_requests", "Requests answered.", ("method", "status"), registry=self._registry
+        )
+        self._events = Counter("headrace_events", "Events answered.", ("model", "outcome"), registry=self._registry)
+
+    def request(self, method: str, status: int) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(method, str(status)).inc()
+
+    def event(self, model: str, outcome: str) -> None:
+        """Count an event that was answered."""
+        self._events.labels(model, outcome).inc()
+
+    def page(self) -> bytes:
+        """Everything, in Prometheus' text format; with KServe's histograms and the process's own numbers."""
+        return generate_latest(self._registry) + generate_latest(REGISTRY)
+
+
+class ModelTimes:
+    """KServe's histograms of one model's hooks."""
+
+    def __init__(self, model: str) -> None:
+        self._pre = PRE_HIST_TIME.labels(model_name=model)
+        self._predict = PREDICT_HIST_TIME.labels(model_name=model)
+        self._post = POST_HIST_TIME.labels(model_name=model)
+
+    def preprocess(self) -> AbstractContextManager[object]:
+        """Time one ``preprocess``."""
+        timer: AbstractContextManager[object] = self._pre.time()
+        return timer
+
+    def predict(self) -> AbstractContextManager[object]:
+        """Time one ``predict``, its wait in the queue included."""
+        timer: AbstractContextManager[object] = self._predict.time()
+        return timer
+
+    def postprocess(self) -> AbstractContextManager[object]:
+        """Time one ``postprocess``."""
+        timer: AbstractContextManager[object] = self._post.time()
+        return timer
