@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.local.conftest import QUICK, component, inference_service, lines, running
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def test_a_minimum_is_there_without_requests(home: Path) -> None:
     async def scenario() -> None:
         async with running(home, service) as up:
             await up.until(lambda: len(up.kinds("ready")) == 2)
-            quiet = 0.5
-            await asyncio.sleep(quiet)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(up.until(lambda: bool(up.kinds("stopping"))), 0.5)
             assert [replica.state for replica in up.twin.status().services[0].replicas] == ["ready", "ready"]
 
     asyncio.run(scenario())
