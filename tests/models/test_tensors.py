@@ -59,6 +59,12 @@ def test_kserve_writes_what_we_read_and_reads_what_we_write() -> None:
     assert np.array_equal(back.inputs[0].as_numpy(), array)
 
 
+def test_a_request_may_have_no_inputs() -> None:
+    """A model may be asked without a tensor: the message is plain JSON."""
+    headers, body = tensors.dump_request(tensors.new_request("m", {}))
+    assert tensors.load_request(body, "m", headers.get(tensors.HEADER_LENGTH)).inputs == []
+
+
 def test_a_raw_tensor_is_not_copied() -> None:
     """The array is a view of the received bytes; one of a bytearray can be written to."""
     headers, body = tensors.dump_request(tensors.new_request("m", {"x": np.ones(4, dtype=np.float32)}))

@@ -234,3 +234,17 @@ def test_metrics(serving: Callable[..., Any]) -> None:
     assert 'headrace_http_requests_total{method="POST",status="200"} 2.0' in page
     assert 'headrace_http_requests_total{method="POST",status="400"} 1.0' in page
     assert 'request_predict_seconds_count{model_name="counted"} 3.0' in page
+
+
+def test_metadata_that_raise_are_answered(serving: Callable[..., Any]) -> None:
+    """``async`` metadata are awaited; whatever they raise is a 500 with its reason, not a broken connection."""
+
+    class Described(Doubler):
+        async def get_input_types(self) -> list[dict[str, Any]]:  # type: ignore[override]  # KServe allows both
+            return [{"name": "z"}]
+
+        def get_output_types(self) -> list[dict[str, Any]]:
+            raise LookupError("no outputs")
+
+    answer = serving(Described("m"), lambda server: server.ask("GET", "/v2/models/m"))
+    assert (answer.status, answer.json) == (500, {"error": "LookupError: no outputs"})

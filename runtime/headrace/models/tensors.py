@@ -131,15 +131,15 @@ def load_response(body: bytes | bytearray | memoryview, header_length: str | Non
 
 def dump_request(request: InferRequest) -> tuple[dict[str, str], bytes]:
     """Headers and body that carry every input of ``request`` as raw bytes."""
-    heads, raws = zip(*(_dump_tensor(tensor, binary=True) for tensor in request.inputs), strict=True)
-    head: dict[str, Any] = {"inputs": heads}
+    parts = [_dump_tensor(tensor, binary=True) for tensor in request.inputs]
+    head: dict[str, Any] = {"inputs": [part[0] for part in parts]}
     if request.id:
         head["id"] = request.id
     if request.parameters:
         head["parameters"] = dict(request.parameters)
     if request.request_outputs:
         head["outputs"] = [_requested_object(output) for output in request.request_outputs]
-    return _joined(head, raws)
+    return _joined(head, [part[1] for part in parts])
 
 
 def dump_response(response: InferResponse, request: InferRequest) -> tuple[dict[str, str], bytes]:

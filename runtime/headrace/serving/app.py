@@ -50,7 +50,11 @@ class ModelApp:
         """The response to a request that has been read to its end."""
         if request.path == "/metrics" and request.method == "GET":
             return Response(200, {"content-type": CONTENT_TYPE}, self._metrics.page())
-        response = await self._routed(request)
+        try:
+            response = await self._routed(request)
+        except Exception as fault:  # noqa: BLE001  # a model's metadata may raise anything; the client is answered still
+            faults.log(fault, faults.problem(fault), self._first.name)
+            response = faults.error_response(fault)
         self._metrics.request(request.method, response.status)
         return response
 

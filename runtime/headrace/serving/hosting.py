@@ -67,6 +67,10 @@ class HostedModel:
         except Exception:  # noqa: BLE001  # whatever a health check raises, the model is not healthy
             return False
 
+    async def types(self) -> tuple[Any, Any]:
+        """The model's inputs and outputs, as it describes them; KServe allows ``async`` methods here."""
+        return await _settled(self.model.get_input_types()), await _settled(self.model.get_output_types())
+
     async def infer(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
         """The model's answer and the response headers it set.
 

@@ -64,15 +64,8 @@ class RestDoor:
 
     async def metadata(self) -> Response:
         """v2 model metadata."""
-        model = self.hosted.model
-        return json_response(
-            {
-                "name": self.hosted.name,
-                "platform": "",
-                "inputs": model.get_input_types(),
-                "outputs": model.get_output_types(),
-            }
-        )
+        inputs, outputs = await self.hosted.types()
+        return json_response({"name": self.hosted.name, "platform": "", "inputs": inputs, "outputs": outputs})
 
     async def _within_span(
         self, name: str, request: Request, route: str, answer: Callable[[], Awaitable[Response]]
