@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headrace.eventing.event import CloudEvent
 
 READY_PATH = "/v2/health/ready"
-KNOCK_TIMEOUT = 5.0
+KNOCK_TIMEOUT = 30.0
 """Seconds one knock may take: an activator holds it until a replica is ready, so it doubles as the wait."""
 OK = 200
 CLIENT_ERROR = 400
