@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.protocol.admin import DescribeGroupsRequest, DescribeGroupsResponse
-from kafka.protocol.consumer import JoinGroupResponse
+from kafka.protocol.consumer import JoinGroupResponse, SyncGroupRequest, SyncGroupResponse
 
 from headrace.testing.broker import running_broker
 
@@ -201,6 +201,45 @@ def test_members_are_told_to_join_again(bootstrap: str, group: str, wires: Calla
     assert (joined.error_code, joined.generation_id) == (0, leader.generation_id + 1)
     assert joined.leader == joined.member_id, "the former leader did not come in time"
     assert speak.heartbeat(first, group, leader.member_id, leader.generation_id) == UNKNOWN_MEMBER
+
+
+def test_who_waits_for_the_leader_is_told_of_a_new_rebalance(
+    bootstrap: str, group: str, wires: Callable[[str], Any], speak: Any
+) -> None:
+    """A follower that waits for its assignment does not wait on when another member joins."""
+    wired = [wires(bootstrap) for _ in range(3)]
+    for wire in wired[:2]:
+        speak.send_join(wire, group, version=3)
+    answers = [second_join(wire) for wire in wired[:2]]
+    follower = next(index for index, one in enumerate(answers) if one.leader != one.member_id)
+    one = answers[follower]
+    wired[follower].send(
+        SyncGroupRequest(
+            group_id=group,
+            generation_id=one.generation_id,
+            member_id=one.member_id,
+            group_instance_id=None,
+            assignments=[],
+        ),
+        3,
+    )
+    speak.send_join(wired[2], group, version=3)
+    assert wired[follower].receive(SyncGroupResponse, 3).error_code == REBALANCE
+
+
+def test_a_member_that_leaves_holds_up_nobody(
+    bootstrap: str, group: str, wires: Callable[[str], Any], speak: Any
+) -> None:
+    """When the one that a rebalance waits for leaves, the others go on at once."""
+    first, second = wires(bootstrap), wires(bootstrap)
+    leader = lead(speak, first, group, rebalance=60_000)
+    speak.send_join(second, group, version=3)
+    deadline = time.monotonic() + 5
+    while speak.heartbeat(first, group, leader.member_id, leader.generation_id) == 0:
+        assert time.monotonic() < deadline
+    assert speak.leave(first, group, leader.member_id) == 0
+    joined = second_join(second)
+    assert (joined.error_code, joined.leader) == (0, joined.member_id)
 
 
 def test_a_static_member_keeps_its_place(bootstrap: str, group: str, wires: Callable[[str], Any], speak: Any) -> None:
