@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from headrace.manifests.concerns.every import PRODUCTION
 from headrace.manifests.inferenceservice import idle_annotations
 from headrace.manifests.loading import load_apps, parse_apps
 from headrace.manifests.options import RenderOptions, Strimzi, strimzi_of
@@ -43,7 +44,12 @@ def test_resources_come_in_the_order_in_which_a_cluster_wants_them(app_of: MakeA
     """Topics before those who use them, the ConfigMap before its pod, the Deployment before who scales it."""
     kinds = [each["kind"] for each in render(app_of(spec={"results": {"topic": "answers"}}))]
     assert kinds == ["KafkaTopic"] * 3 + ["InferenceService", "ConfigMap", "Deployment", "ScaledObject"]
-    assert list(CONCERNS) == ["topics", "inference-service", "dispatcher", "autoscale"]
+    assert [each for each in CONCERNS if each not in PRODUCTION] == [
+        "topics",
+        "inference-service",
+        "dispatcher",
+        "autoscale",
+    ]
 
 
 def test_every_resource_has_its_namespace_and_labels(app_of: MakeApp) -> None:

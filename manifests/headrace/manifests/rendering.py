@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headrace.manifests.autoscale import autoscale
+from headrace.manifests.concerns.every import PRODUCTION, completed
+from headrace.manifests.concerns.quota import added
 from headrace.manifests.dispatcher import dispatcher
 from headrace.manifests.inferenceservice import inference_service
 from headrace.manifests.options import RenderOptions
@@ -20,6 +22,7 @@ Concern = Callable[[InferenceApp, RenderOptions], list[Resource]]
 """A pure function from app and cluster to the resources of one concern."""
 
 CONCERNS: dict[str, Concern] = {
+    **PRODUCTION,
     "topics": topics,
     "inference-service": inference_service,
     "dispatcher": dispatcher,
@@ -32,19 +35,21 @@ _DEFAULTS = RenderOptions()
 
 def render(app: InferenceApp, options: RenderOptions = _DEFAULTS) -> list[Resource]:
     """All resources of one app; the same app and options give equal resources in the same order."""
-    return [each for concern in CONCERNS.values() for each in concern(app, options)]
+    return completed(app, options, [each for concern in CONCERNS.values() for each in concern(app, options)])
 
 
 def render_all(apps: Iterable[InferenceApp], options: RenderOptions = _DEFAULTS) -> list[Resource]:
     """All resources of several apps, each once.
 
     A topic that two apps name is rendered as the app has it that is triggered by it, since that app's spec says how
-    many partitions it has.
+    many partitions it has. The quotas of a namespace are added up.
     """
     found: dict[tuple[str, str, str], Resource] = {}
     for each in (resource for app in apps for resource in render(app, options)):
-        place = (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
-        if place not in found or _rank(each) < _rank(found[place]):
+        place = (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
+        if each["kind"] == "ResourceQuota" and place in found:
+            found[place] = added(found[place], each)
+        elif place not in found or _rank(each) < _rank(found[place]):
             found[place] = each
     return list(found.values())
 

@@ -1,3 +1,4 @@
+# ruff: noqa: TC001  # pydantic reads the annotations when the program runs
 """The app spec: what a ``headrace.yaml`` may say, as frozen values.
 
 ``headrace.manifests.loading`` reads files; the classes here hold what is true of one app alone. Names in YAML are
@@ -14,7 +15,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from headrace.manifests import names
+from headrace.manifests.parts.exposure import Domain, Protection
+from headrace.manifests.parts.observability import Logging, Metrics, Tracing
+from headrace.manifests.parts.operations import Cost, Disruption, Isolation, Quota, Rollout
 from headrace.manifests.parts.part import Bytes, Cores, Duration, Labels, Part
+from headrace.manifests.parts.security import Access, Mesh, Network
 from headrace.manifests.quantity import format_duration
 
 API_VERSION = "headrace.dev/v1alpha1"
@@ -216,6 +221,46 @@ class AppSpec(Part):
     """Which events reach the app."""
     results: Results | None = None
     """Where answers go; absent where the model's effect is all that is wanted."""
+    access: Access | None = None
+    """A service account for each part of the app, and roles for people."""
+    network: Network | None = None
+    """Only the connections of the flow are let through."""
+    domain: Domain | None = None
+    """A public address of the app."""
+    mesh: Mesh | None = None
+    """Istio: mutual TLS, who may call what, tokens of callers."""
+    protection: Protection | None = None
+    """What the gateway lets through to the domain."""
+    tracing: Tracing | None = None
+    """Where spans go."""
+    metrics: Metrics | None = None
+    """Scraping, alerts and a dashboard."""
+    logging: Logging | None = None
+    """How the containers log."""
+    rollout: Rollout | None = None
+    """How a changed predictor takes over."""
+    disruption: Disruption | None = None
+    """What stays up while nodes are drained or full."""
+    cost: Cost | None = None
+    """Labels under which cost reports add up what the app uses."""
+    isolation: Isolation | None = None
+    """A namespace of its own, with pod security `restricted`."""
+    quota: Quota | None = None
+    """A bound on what the app's namespace may use."""
+
+    @field_validator("mesh")
+    @classmethod
+    def _callers_have_a_door(cls, value: Mesh | None, info: ValidationInfo) -> Mesh | None:
+        if value and value.jwt and "domain" in info.data and info.data["domain"] is None:
+            raise ValueError("jwt asks callers at the domain for tokens; add domain, or remove jwt")
+        return value
+
+    @field_validator("quota")
+    @classmethod
+    def _own_namespace(cls, value: Quota | None, info: ValidationInfo) -> Quota | None:
+        if value and "isolation" in info.data and info.data["isolation"] is None:
+            raise ValueError("a quota bounds the whole namespace, which others may use; add isolation: {}")
+        return value
 
     @field_validator("results")
     @classmethod

@@ -89,7 +89,8 @@ def _write(resources: Sequence[Resource], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for each in resources:
             about = each["metadata"]
-            name = f"{about['namespace']}.{each['kind'].lower()}.{about['name']}.yaml"
+            place = about.get("namespace", "cluster")
+            name = f"{place}.{each['kind'].lower()}.{about['name']}.yaml"
             (folder / name).write_text(to_yaml([each]), encoding="utf-8")
     except OSError as fault:
         raise ConfigurationError(

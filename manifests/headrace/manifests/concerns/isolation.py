@@ -1,0 +1,32 @@
+"""The app's namespace, with pod security ``restricted``: whoever is in it sees only what belongs together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.manifests.concerns.shared import shared_metadata
+from headrace.manifests.resource import Resource, resource
+
+if TYPE_CHECKING:
+    from headrace.manifests.options import RenderOptions
+    from headrace.manifests.spec import InferenceApp
+
+
+def isolation(app: InferenceApp, options: RenderOptions) -> list[Resource]:  # noqa: ARG001  # a concern's signature
+    """The Namespace; none where others share it.
+
+    With a mesh the nodes need Istio's CNI plugin: a sidecar's own init container asks for rights that ``restricted``
+    refuses.
+    """
+    if not owns_namespace(app):
+        return []
+    about = shared_metadata(app.namespace, "namespace")
+    about["labels"] |= {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    if app.spec.mesh:
+        about["labels"]["istio-injection"] = "enabled"
+    return [resource("v1", "Namespace", about)]
+
+
+def owns_namespace(app: InferenceApp) -> bool:
+    """Whether the app's namespace is Headrace's to make and to bound."""
+    return app.spec.isolation is not None and app.namespace != "default" and not app.namespace.startswith("kube-")
