@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -207,3 +208,35 @@ def test_kserves_own_command_line_does_no_harm() -> None:
         [sys.executable, "-c", code, "--workers", "many", "--grpc", "no"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "['-c', '--workers', 'many', '--grpc', 'no']")
+
+
+def taken(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as page:
+        found = re.search(r'headrace_model_requests{model="m"} (\S+)', page.read().decode())
+    assert found is not None
+    return float(found[1])
+
+
+@pytest.mark.slow
+def test_a_closed_connection_takes_its_request_along(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """Over a real socket: the request of a caller that hangs up while it waits is never worked on; others are."""
+    counting = SLOW.replace('pathlib.Path("asked").touch()', 'pathlib.Path("asked").open("a").write("x")')
+    (tmp_path / "slow.py").write_text(counting)
+    (tmp_path / "load").touch()
+    process = serve("--class", "slow:Gated", "--name", "m")
+    url = process.url()
+    process.ready()
+    answers: list[Any] = []
+    staying = threading.Thread(target=lambda: answers.append(asked(f"{url}/v1/models/m:predict", b"{}")))
+    staying.start()
+    until((tmp_path / "asked").exists)
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as leaving:
+        leaving.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
+        until(lambda: taken(url) == 2)
+    until(lambda: taken(url) == 1)
+    (tmp_path / "answer").touch()
+    staying.join(30)
+    assert answers[0][0] == 200
+    assert asked(f"{url}/v1/models/m:predict", b"{}")[0] == 200
+    assert (tmp_path / "asked").read_text() == "xx"
+    assert process.end() == 0

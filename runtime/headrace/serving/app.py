@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -41,6 +42,8 @@ class ModelApp:
         self._first = models[0]
         self._identity = identity
         self._metrics = Metrics()
+        for hosted in models:
+            self._metrics.watch(hosted.name, partial(getattr, hosted, "taken"))
 
     async def ready(self) -> bool:
         """Whether every model is healthy."""

@@ -56,6 +56,11 @@ class HostedModel:
         self._taken = 0
 
     @property
+    def taken(self) -> int:
+        """How many requests the model has taken on and not yet answered."""
+        return self._taken
+
+    @property
     def explains(self) -> bool:
         """Whether the model has an ``explain`` of its own."""
         return _overridden(self.model, "explain") is not None

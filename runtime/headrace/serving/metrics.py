@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 
 from headrace.models.kserve_api import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,6 +29,13 @@ class Metrics:
             "headrace_http_requests", "Requests answered.", ("method", "status"), registry=self._registry
         )
         self._events = Counter("headrace_events", "Events answered.", ("model", "outcome"), registry=self._registry)
+        self._taken = Gauge(
+            "headrace_model_requests", "Requests taken on, not yet answered.", ("model",), registry=self._registry
+        )
+
+    def watch(self, model: str, taken: Callable[[], float]) -> None:
+        """Show what ``taken`` returns as the requests that this model has taken on."""
+        self._taken.labels(model).set_function(taken)
 
     def request(self, method: str, status: int) -> None:
         """Count a request that was answered."""

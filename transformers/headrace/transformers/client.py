@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORWARDED = ("authorization", "x-request-id")
 """Headers of the caller that the predictor gets too, beside the trace."""
+_TRACER = tracing.tracer(__name__)
 _OK = 200
 _TOLD = 1000
 """Characters of a predictor's error that are passed on."""
@@ -64,7 +65,7 @@ class PredictorClient:
             "server.address": self._server.hostname or "",
             "server.port": self._server.port or (443 if self._server.scheme == "https" else 80),
         }
-        span = tracing.tracer(__name__).start_span("infer", context, kind=SpanKind.CLIENT, attributes=attributes)
+        span = _TRACER.start_span("infer", context, kind=SpanKind.CLIENT, attributes=attributes)
         with tracing.recorded(span):
             kind, body = tensors.dump_request(request)
             sent = {**kind, **{name: headers[name] for name in FORWARDED if name in headers}}
