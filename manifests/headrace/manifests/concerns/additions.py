@@ -5,6 +5,7 @@ A concern never overwrites: what the app or another renderer has said stays.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ class PodAdditions:
     """Variables of every container."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the pod; for predictor and transformer KServe's fields beside them as well."""
+    container: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of every container."""
     ports: tuple[Mapping[str, Any], ...] = ()
     """Ports of the first container."""
 
@@ -53,9 +56,10 @@ def add(resources: Iterable[Resource], role: str, additions: PodAdditions) -> No
 
 
 def _add_to_pod(pod: dict[str, Any], additions: PodAdditions) -> None:
-    _fill(pod, additions.spec)
+    _fill(pod, copy.deepcopy(dict(additions.spec)))
     containers = pod.get("containers", [])
     for container in containers:
+        _fill(container, copy.deepcopy(dict(additions.container)))
         env = container.setdefault("env", [])
         known = {each["name"] for each in env}
         env += environment({name: value for name, value in additions.env.items() if name not in known})

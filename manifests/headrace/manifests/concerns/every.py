@@ -12,7 +12,7 @@ from headrace.manifests.concerns.cost import cost_additions, cost_labels
 from headrace.manifests.concerns.dashboard import dashboard
 from headrace.manifests.concerns.disruption import disruption, disruption_additions
 from headrace.manifests.concerns.domain import CLUSTER_LOCAL, domain
-from headrace.manifests.concerns.isolation import isolation
+from headrace.manifests.concerns.isolation import isolation, restricted_additions
 from headrace.manifests.concerns.logs import log_additions
 from headrace.manifests.concerns.mesh import mesh, sidecar_additions
 from headrace.manifests.concerns.metrics import metric_additions, metrics
@@ -48,6 +48,7 @@ PRODUCTION: dict[str, Callable[[InferenceApp, RenderOptions], list[Resource]]] =
 """Each off until its part of the spec is there. They stand before the app: what is needed, or guards, comes first."""
 
 ADDITIONS: dict[str, Addition] = {
+    "isolation": restricted_additions,
     "access": account_additions,
     "mesh": sidecar_additions,
     "tracing": tracing_additions,

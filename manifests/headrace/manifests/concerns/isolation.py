@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.manifests.concerns.additions import NOTHING, PodAdditions
 from headrace.manifests.concerns.shared import shared_metadata
 from headrace.manifests.resource import Resource, resource
 
@@ -25,6 +26,22 @@ def isolation(app: InferenceApp, options: RenderOptions) -> list[Resource]:  # n
     if app.spec.mesh:
         about["labels"]["istio-injection"] = "enabled"
     return [resource("v1", "Namespace", about)]
+
+
+def restricted_additions(app: InferenceApp, options: RenderOptions, role: str) -> PodAdditions:  # noqa: ARG001  # an addition's signature
+    """What ``restricted`` asks of each container: on the container, since Knative takes it of a pod by a flag alone.
+
+    KServe's storage initializer takes it over from the container that it fetches for.
+    """
+    if not owns_namespace(app):
+        return NOTHING
+    context = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    return PodAdditions(container={"securityContext": context})
 
 
 def owns_namespace(app: InferenceApp) -> bool:

@@ -73,7 +73,7 @@ def _chain(app: InferenceApp, role: str) -> list[dict[str, Any]]:
         sources.append({"source": {"principals": own}})
     if not places.has_dispatcher(app) and role == places.entry_role(app):
         sources.append({"source": {"namespaces": [places.EVENTING]}})
-    calls = {"methods": ["GET", "POST"], "paths": list(PATHS)}
+    calls = {"methods": ["GET", "POST"], "paths": [*PATHS, places.PROBE]}
     return [
         {"from": sources, "to": [{"operation": calls}]},
         {"from": [{"source": {"namespaces": [places.KNATIVE]}}]},
@@ -97,7 +97,7 @@ def _callers(app: InferenceApp, jwt: Jwt) -> list[Resource]:
     refused = {
         "from": [{"source": stranger}],
         "to": [
-            {"operation": {"hosts": [domain.host, f"{domain.host}:*"], "notPaths": ["/.well-known/acme-challenge/*"]}}
+            {"operation": {"hosts": [domain.host, f"{domain.host}:*"], "notPaths": [places.PROBE, places.CHALLENGE]}}
         ],
     }
     spec = {"selector": dict(selector), "action": "DENY", "rules": [refused]}

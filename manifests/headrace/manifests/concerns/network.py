@@ -39,7 +39,7 @@ def network(app: InferenceApp, options: RenderOptions) -> list[Resource]:
     denied = [_nothing(metadata(app, f"{app.name}-default-deny", "network"), {"app.kubernetes.io/name": app.name})]
     if owns_namespace(app):
         denied.insert(0, _nothing(shared_metadata("headrace-default-deny", "network", namespace=app.namespace), {}))
-    return denied + [_policy(app, role, options) for role in roles(app)]
+    return [*denied, *(_policy(app, role, options) for role in roles(app)), *_challenge(app)]
 
 
 def _nothing(about: Resource, labels: dict[str, str]) -> Resource:
@@ -58,6 +58,19 @@ def _policy(app: InferenceApp, role: str, options: RenderOptions) -> Resource:
     }
     about = metadata(app, f"{app.name}-{role}", role)
     return resource("networking.k8s.io/v1", "NetworkPolicy", about, spec=spec)
+
+
+def _challenge(app: InferenceApp) -> list[Resource]:
+    """The gateway to the pod that shows a certificate's issuer whose the host is; only where else nothing may."""
+    if app.spec.domain is None or app.spec.domain.certificate == "secret" or not owns_namespace(app):
+        return []
+    spec = {
+        "podSelector": {"matchLabels": dict(places.SOLVER)},
+        "policyTypes": ["Ingress"],
+        "ingress": [_from([_pods_in(places.ISTIO, places.GATEWAY)], (places.SOLVER_PORT,))],
+    }
+    about = metadata(app, f"{app.name}-challenge", "domain")
+    return [resource("networking.k8s.io/v1", "NetworkPolicy", about, spec=spec)]
 
 
 def _into_model(app: InferenceApp, role: str) -> list[Rule]:

@@ -35,6 +35,13 @@ DISPATCHER_METRICS_PORT = 9464
 SIDECAR_METRICS_PORT = 15020
 """Where an Istio sidecar serves its own and the app's metrics together, outside mutual TLS."""
 OTLP_HTTP_PORT = 4318
+PROBE = "/healthz"
+"""Where Knative asks through the gateway whether a route is ready, with the header ``K-Network-Probe``."""
+CHALLENGE = "/.well-known/acme-challenge/*"
+"""Where a certificate's issuer asks whether the host is ours."""
+SOLVER = {"acme.cert-manager.io/http01-solver": "true"}
+"""Labels of the pod by which cert-manager answers, in the app's namespace."""
+SOLVER_PORT = 8089
 COLLECTOR = "collector"
 DISPATCHER = "dispatcher"
 _SERVICE = re.compile(r"[a-z0-9-]+\.(?P<namespace>[a-z0-9-]+)\.svc(\.|\Z)")

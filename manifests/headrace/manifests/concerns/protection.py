@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
 _PORTS = (80, 443)
-_CHALLENGE = "/.well-known/acme-challenge/*"
-"""Where a certificate's issuer asks whether the host is ours."""
 _CONTENT = ("application/json", "application/cloudevents+json", "application/cloudevents-batch+json")
 # Pixels and tensors look like attacks by chance, and reading them as text costs much.
 _UNREAD = (
@@ -84,7 +82,12 @@ def _surface(app: InferenceApp, host: str) -> Resource:
     hosts = [host, f"{host}:*"]
     rules = [
         {"to": [{"operation": {"hosts": hosts, "notMethods": ["GET", "HEAD", "OPTIONS", "POST"]}}]},
-        {"to": [{"operation": {"hosts": hosts, "notPaths": [*PATHS, _CHALLENGE]}}]},
+        {"to": [{"operation": {"hosts": hosts, "notPaths": [*PATHS, places.PROBE, places.CHALLENGE]}}]},
+        {
+            # A probe says so, and is answered without a model.
+            "to": [{"operation": {"hosts": hosts, "paths": [places.PROBE]}}],
+            "when": [{"key": "request.headers[K-Network-Probe]", "notValues": ["*"]}],
+        },
     ]
     spec = {"selector": {"matchLabels": dict(places.GATEWAY)}, "action": "DENY", "rules": rules}
     return resource("security.istio.io/v1", "AuthorizationPolicy", _about(app, "surface"), spec=spec)

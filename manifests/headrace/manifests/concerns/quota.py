@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.manifests.concerns.isolation import owns_namespace
 from headrace.manifests.concerns.places import has_dispatcher
 from headrace.manifests.concerns.shared import shared_metadata
+from headrace.manifests.concerns.tracing import tracing
 from headrace.manifests.dispatcher import dispatcher
 from headrace.manifests.inferenceservice import inference_service
-from headrace.manifests.quantity import format_bytes, format_cpu, parse_bytes, parse_cpu
+from headrace.manifests.quantity import parse_bytes, parse_cpu
 from headrace.manifests.resource import Resource, resource
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 NAME = "headrace"
 SIDECARS = {"cpu": 0.2, "memory": 256 << 20}
 """Cores and bytes a pod for what is put into it: Knative's queue-proxy, Istio's sidecar."""
-COLLECTOR = {"cpu": 0.1, "memory": 512 << 20}
 _MEMORY = ("requests.memory", "limits.memory")
 
 
@@ -86,9 +86,9 @@ def _pods(app: InferenceApp, options: RenderOptions) -> Iterable[tuple[dict[str,
         for each in dispatcher(app, options):
             if each["kind"] == "Deployment":
                 yield each["spec"]["template"]["spec"], app.spec.trigger.partitions
-    if app.spec.tracing and not app.spec.tracing.endpoint:
-        amounts = {"cpu": format_cpu(COLLECTOR["cpu"]), "memory": format_bytes(int(COLLECTOR["memory"]))}
-        yield {"containers": [{"resources": {"requests": amounts}}]}, 1
+    for each in tracing(app, options):
+        if each["kind"] == "Deployment":
+            yield each["spec"]["template"]["spec"], each["spec"]["replicas"]
 
 
 def _wanted(pod: dict[str, Any]) -> dict[str, float]:
