@@ -71,10 +71,11 @@ def test_each_command_says_what_is_wrong(tmp_path: Path, words: list[str], says:
     assert "Traceback" not in done.stderr
 
 
-def test_no_broker(tmp_path: Path) -> None:
-    """Publishing to nobody ends within its connection timeout and names the address."""
+@pytest.mark.parametrize("words", [["publish", "--topic", "t", "a.txt"], ["results", "--topic", "t"]])
+def test_no_broker(tmp_path: Path, words: list[str]) -> None:
+    """With nobody at the address, a command ends within its connection timeout and names the address."""
     (tmp_path / "a.txt").write_text("a")
-    done = headrace(tmp_path, "publish", "--topic", "t", "--kafka", "127.0.0.1:1", "a.txt")
+    done = headrace(tmp_path, *words, "--kafka", "127.0.0.1:1")
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr

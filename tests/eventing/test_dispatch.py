@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from headrace.errors import PayloadTooLargeError, UnavailableError
+from headrace.errors import PayloadTooLargeError, TakenOverError, UnavailableError
+from headrace.eventing.attempt import is_expired
 from headrace.eventing.codec.kafka import read_record, write_record
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.event import CloudEvent, new_event
@@ -205,6 +206,23 @@ def test_an_expired_event_is_never_sent() -> None:
     assert headers(broker.records("dead")[0])["ce_hrreason"] == "expired"
 
 
+@pytest.mark.parametrize(
+    ("text", "expired"),
+    [
+        ("2001-01-01T00:00:00Z", True),
+        ("2001-01-01T00:00:00.1234567+02:00", True),
+        ("2001-01-01t00:00:00z", True),
+        ("2999-01-01T00:00:00.5Z", False),
+        ("tomorrow", False),
+        ("", False),
+    ],
+)
+def test_expiry_reads_every_rfc_3339_time(text: str, expired: bool) -> None:
+    """Any fraction, any offset, any letter case; what is no time never expires."""
+    attributes = {"expirytime": text} if text else {}
+    assert is_expired(event(1, **attributes), 1_700_000_000.0) is expired
+
+
 def test_a_cold_start_costs_no_attempt() -> None:
     """A sink that opens after a long wait gets each event once, with a single attempt allowed."""
 
@@ -337,6 +355,17 @@ def test_a_commit_that_fails_is_tried_until_it_is_taken() -> None:
     broker = dispatch(World(ECHO), published(*range(10)), log=FlakyLog)
     assert FlakyLog.failures == 0
     assert Counter(headers(r)["ce_causationid"] for r in broker.records("out")) == Counter(map(str, range(10)))
+
+
+def test_a_dispatcher_that_was_taken_over_ends() -> None:
+    """When another process has its name, the dispatcher stops with that error and commits nothing."""
+
+    class FencedLog(MemoryLog):
+        async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+            raise TakenOverError("another one")
+
+    with pytest.raises(TakenOverError):
+        dispatch(World(ECHO), published(*range(3)), log=FencedLog)
 
 
 def test_an_answer_no_topic_takes_is_a_dead_letter() -> None:

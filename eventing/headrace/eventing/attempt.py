@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from headrace.eventing.retry import RetryPolicy
     from headrace.eventing.sink import Reply, Sink
 
+_FRACTION = re.compile(r"\.\d+")
 ACCEPTED = 202
 OK_BELOW = 300
 SHUTS_THE_GATE = frozenset({502, 503})
@@ -204,8 +206,10 @@ def is_expired(event: CloudEvent, now: float) -> bool:
     text = event.get("expirytime")
     if not text:
         return False
+    # Python 3.10 reads neither a Z nor fractions of any length: the fraction goes, a second more or less is no matter.
+    plain = _FRACTION.sub("", text.strip().upper().replace("Z", "+00:00"))
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00").replace("z", "+00:00"))
+        moment = datetime.fromisoformat(plain)
     except ValueError:
         return False
     if moment.tzinfo is None:

@@ -133,20 +133,24 @@ class Dispatcher:
 
         Raises:
             UnavailableError: no broker answers at the start.
+            TakenOverError: another process has this one's name; nothing of this one's was committed since.
         """
         await self._log.start(self)
         committer = asyncio.ensure_future(self._commit_for_ever())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
+                if committer.done():
+                    committer.result()
                 self._log.pause(self._paused())
                 for record in await self._poll(stopping):
                     self._admit(record)
         finally:
             stopping.cancel()
-            await self._drain(frozenset(self._ledgers))
+            with contextlib.suppress(HeadraceError):  # a fault of the committer has been raised above
+                await self._drain(frozenset(self._ledgers))
             committer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, HeadraceError):
                 await committer
             await self._log.close()
 
@@ -269,6 +273,8 @@ class Dispatcher:
             except PayloadTooLargeError as fault:
                 settled = await self._write_singly(settled, fault)
             except HeadraceError as fault:
+                if not fault.retriable:
+                    raise
                 _log.warning("cannot commit, will try again: %s", fault)
                 await self._clock.sleep(COMMIT_PAUSE)
             else:

@@ -91,6 +91,7 @@ class EventLog(Protocol):
         Raises:
             UnavailableError: nothing was written; the same call may succeed later.
             PayloadTooLargeError: a record is over the topic's limit; nothing was written.
+            TakenOverError: a later life of this member has begun; this one must end.
         """
 
     async def close(self) -> None:

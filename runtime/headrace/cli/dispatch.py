@@ -64,7 +64,7 @@ async def _run(app: InferenceApp, kafka: str, url: str, concurrency: int) -> Non
         kafka,
         topic=app.spec.trigger.topic,
         group=app.consumer_group,
-        transactional_id=f"{app.consumer_group}.{os.environ.get('POD_NAME', 'dispatcher-0')}",
+        name=os.environ.get("POD_NAME"),
         drain=settings.drain,
     )
     stop = asyncio.Event()

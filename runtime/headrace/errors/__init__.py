@@ -5,6 +5,7 @@
     ├── ModelLoadError          a model class or its weights cannot be loaded
     ├── UnavailableError        a broker, a sink or a store does not answer (retriable)
     ├── StorageFullError        the disk under the log or the store is full (retriable)
+    ├── TakenOverError          another process has this one's name and work
     ├── OverloadedError         a bounded queue is full (retriable, says when to come back)
     ├── DeadlineExceededError   the answer did not come in time (retriable)
     ├── InvalidEventError       claims to be a CloudEvent and is not
@@ -32,6 +33,7 @@ __all__ = [
     "PayloadTooLargeError",
     "PermanentError",
     "StorageFullError",
+    "TakenOverError",
     "TemporaryError",
     "UnavailableError",
 ]
@@ -96,6 +98,12 @@ class StorageFullError(HeadraceError):
 
     code = "storage-full"
     retriable = True
+
+
+class TakenOverError(HeadraceError):
+    """Another process has this one's name and goes on with its work: this one must end."""
+
+    code = "taken-over"
 
 
 class OverloadedError(HeadraceError):

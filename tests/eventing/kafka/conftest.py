@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.eventing.kafka.topics import topic_names
 from headrace.testing.broker import running_broker
 
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _wait_for(port: int, broker: subprocess.Popen[bytes], log: Path) -> None:
+    # By plain sockets: kafka-python 3.0 leaves a socket open for each connection that was refused.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and broker.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"Apache Kafka does not start: {log.read_text()[-2000:]}")
+
+
 @contextmanager
 def _apache_kafka(home: Path, data: Path) -> Iterator[str]:
     port = _free_port()
@@ -63,7 +74,7 @@ def _apache_kafka(home: Path, data: Path) -> Iterator[str]:
     with (data / "log.txt").open("wb") as log:
         broker = subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=log, stderr=log)
     try:
-        topic_names(f"127.0.0.1:{port}")  # the client itself waits until somebody answers
+        _wait_for(port, broker, data / "log.txt")
         yield f"127.0.0.1:{port}"
     finally:
         broker.kill()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.errors import ConfigurationError, PayloadTooLargeError, UnavailableError
+from headrace.errors import ConfigurationError, PayloadTooLargeError, TakenOverError
 from headrace.eventing.codec.kafka import read_record
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.event import CloudEvent, new_event
-from headrace.eventing.kafka.member import KafkaMember
+from headrace.eventing.kafka.member import SESSION, KafkaMember
 from headrace.eventing.kafka.publisher import Publisher
 from headrace.eventing.kafka.reader import read_topic
 from headrace.eventing.kafka.topics import TopicSpec, create_topics, topic_names
@@ -45,9 +45,7 @@ class Topics:
 
     def member(self, name: str = "a") -> KafkaMember:
         """A group member."""
-        return KafkaMember(
-            self.kafka, topic=self.source, group=self.group, transactional_id=f"{self.group}.{name}", drain=2.0
-        )
+        return KafkaMember(self.kafka, topic=self.source, group=self.group, name=name, drain=2.0)
 
     def answered(self) -> Counter[str]:
         """How often each event has a committed result."""
@@ -210,43 +208,57 @@ async def until(true: Callable[[], bool]) -> None:
     await asyncio.wait_for(waiting(), 30)
 
 
-def test_an_old_life_is_fenced(kafka: str) -> None:
-    """A member whose name a new life has taken over cannot commit any more."""
+def test_a_new_life_takes_over_at_once_and_fences_the_old(kafka: str) -> None:
+    """A member that comes back under its name has its partitions without waiting; the old life can do nothing more."""
     topics = Topics(kafka, partitions=1)
     topics.publish(1)
 
     async def run() -> None:
-        done = {Partition(topics.source, 0): Committed(1)}
         zombie, heir = topics.member("same"), topics.member("same")
         await zombie.start(Watcher())
         await poll_until(zombie, lambda found: len(found) == 1)
-        await zombie.commit([], done)
         watcher = Watcher()
         await heir.start(watcher)
-        closing = asyncio.ensure_future(zombie_polls(zombie, watcher))
-        await poll_until(heir, lambda _: True)
-        await heir.commit([OutgoingRecord(topics.results, None, b"new")], {})
-        with pytest.raises(UnavailableError):
-            await zombie.commit([OutgoingRecord(topics.results, None, b"old")], {})
-        watcher.owned[Partition("end", 0)] = None
-        await closing
+        began = asyncio.get_running_loop().time()
+        await poll_until(heir, lambda found: len(found) == 1)
+        assert asyncio.get_running_loop().time() - began < SESSION / 1000, "no session had to expire"
+        done = {Partition(topics.source, 0): Committed(1)}
+        await heir.commit([OutgoingRecord(topics.results, None, b"new")], done)
+        with pytest.raises(TakenOverError, match="POD_NAME"):
+            await zombie.commit([OutgoingRecord(topics.results, None, b"old")], done)
         await zombie.close()
+        topics.publish(2)
+        await poll_until(heir, lambda found: len(found) == 1)
         await heir.close()
 
     asyncio.run(run())
     assert [r.value for r in read_topic(kafka, topics.results) if r] == [b"new"]
 
 
-async def zombie_polls(zombie: KafkaMember, watcher: Watcher) -> None:
-    """Poll so that the group can rebalance, until the other is done."""
-    while Partition("end", 0) not in watcher.owned:
-        await zombie.poll(10)
+def test_a_member_without_a_name_works_too(kafka: str) -> None:
+    """Two nameless members share the work and fence nobody."""
+    topics = Topics(kafka, partitions=2)
+    topics.publish(*range(10))
 
+    async def run() -> None:
+        members = [KafkaMember(kafka, topic=topics.source, group=topics.group, drain=2.0) for _ in range(2)]
+        watchers = [Watcher(), Watcher()]
+        for member, watcher in zip(members, watchers, strict=True):
+            await member.start(watcher)
 
-def test_no_broker_is_an_error_with_the_address() -> None:
-    """Nobody at the address: each door says so, and names it."""
-    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1"):
-        next(iter(read_topic("127.0.0.1:1", "t")))
+        async def shared() -> None:
+            while not all(len(watcher.owned) == 1 for watcher in watchers):
+                await asyncio.gather(*(member.poll(10) for member in members))
+
+        await asyncio.wait_for(shared(), 40)
+        for member, watcher in zip(members, watchers, strict=True):
+            await member.commit(
+                [OutgoingRecord(topics.results, None, b"x")], dict.fromkeys(watcher.owned, Committed(1))
+            )
+            await member.close()
+
+    asyncio.run(run())
+    assert len([r for r in read_topic(kafka, topics.results) if r]) == 2
 
 
 def test_an_unknown_topic_is_an_error(kafka: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class HttpMessage:
 
 
 # Binding section 3.1.3.2: a space, a double quote, a percent sign, and all outside printable ASCII are encoded.
+_ENCODED = re.compile(r"[^!#$&-~]")
 _SAFE = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
@@ -89,7 +91,7 @@ def write_batch(events: Sequence[CloudEvent]) -> HttpMessage:
 
 
 def _encode(value: str) -> str:
-    return value if value.isascii() and not (set(value) & {" ", '"', "%"}) else quote(value, safe=_SAFE)
+    return quote(value, safe=_SAFE) if _ENCODED.search(value) else value
 
 
 def _decode(name: str, value: str) -> str:

@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING
 
 from kafka import errors
 
-from headrace.errors import ConfigurationError, PayloadTooLargeError, StorageFullError, UnavailableError
+from headrace.errors import (
+    ConfigurationError,
+    PayloadTooLargeError,
+    StorageFullError,
+    TakenOverError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from headrace.errors import HeadraceError
 
 _TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 _MISCONFIGURED = (errors.AuthorizationError, errors.InvalidTopicError, errors.KafkaConfigurationError)
+_FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.FencedInstanceIdError)
 
 
 def translate(fault: Exception, what: str) -> HeadraceError:
@@ -25,6 +32,8 @@ def translate(fault: Exception, what: str) -> HeadraceError:
     detail = f"{what}: {type(fault).__name__}: {fault}"
     if isinstance(fault, _TOO_LARGE):
         return PayloadTooLargeError(detail, hint="raise max.message.bytes of the topic, or send smaller data")
+    if isinstance(fault, _FENCED):
+        return TakenOverError(detail, hint="another process has this name; give each dispatcher its own POD_NAME")
     if isinstance(fault, errors.KafkaStorageError):
         return StorageFullError(detail, hint="make room on the broker's disk")
     if isinstance(fault, _MISCONFIGURED):

@@ -8,7 +8,9 @@ consumer may be made: they are short, and hand over to the loop and to the next 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,9 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 
+from headrace.errors import HeadraceError
 from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.topics import remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
 from headrace.eventing.log import Committed, Partition, Record
 
@@ -46,16 +50,18 @@ class KafkaMember:
         bootstrap: ``HOST:PORT`` of the broker.
         topic: The topic to read.
         group: Consumer group.
-        transactional_id: Names this member over its lives, so that a new life fences the old one.
+        name: Names this member over its lives (a pod's name): a new life takes over the partitions of the old one at
+            once and fences it. None for a member that has one life; its partitions wait for the session to expire.
         drain: Seconds that a revocation may wait for work under way.
     """
 
-    def __init__(self, bootstrap: str, *, topic: str, group: str, transactional_id: str, drain: float = 10.0) -> None:
+    def __init__(self, bootstrap: str, *, topic: str, group: str, name: str | None = None, drain: float = 10.0) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._group = group
         self._drain = drain
-        self._writer = TransactionalWriter(bootstrap, transactional_id)
+        self._name = name
+        self._writer = TransactionalWriter(bootstrap, f"{group}.{name or uuid.uuid4()}")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-read")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="kafka-write")
         self._consumer: Any = None
@@ -104,6 +110,7 @@ class KafkaMember:
             self._consumer = KafkaConsumer(
                 bootstrap_servers=self._bootstrap,
                 group_id=self._group,
+                group_instance_id=self._name,
                 client_id="headrace-dispatcher",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
@@ -142,8 +149,13 @@ class KafkaMember:
         return Committed(known.offset, known.metadata or "") if known is not None and known.offset >= 0 else None
 
     def _close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False)
+        if self._consumer is None:
+            return
+        self._consumer.close(autocommit=False)
+        if self._name is not None and self._group_metadata is not None:
+            # A named member does not leave by itself (KIP-345): its partitions would wait for the session to expire.
+            with contextlib.suppress(HeadraceError):
+                remove_member(self._bootstrap, self._group, name=self._name, member_id=self._group_metadata.member_id)
 
     # --- on kafka-python's network thread ---
 

@@ -1,4 +1,4 @@
-"""Topics: create what is missing, look at what is there."""
+"""Kafka's administration, as far as Headrace needs it: topics, and members that leave."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from headrace.eventing.kafka.faults import translate
@@ -51,6 +52,25 @@ def topic_names(bootstrap: str) -> set[str]:
             return set(admin.list_topics())
     except KafkaError as fault:
         raise translate(fault, f"list topics of Kafka at {bootstrap}") from fault
+
+
+def remove_member(bootstrap: str, group: str, *, name: str, member_id: str) -> None:
+    """Take a named member out of its group, so that its partitions go to the others at once.
+
+    Args:
+        bootstrap: ``HOST:PORT`` of the broker.
+        group: The consumer group.
+        name: The member's lasting name (``group.instance.id``).
+        member_id: The id of its present life: a later life of that name stays.
+
+    Raises:
+        UnavailableError: no broker answers, or there is no such member.
+    """
+    try:
+        with closing(_admin(bootstrap)) as admin:
+            admin.remove_group_members(group, [MemberToRemove(member_id=member_id, group_instance_id=name)])
+    except KafkaError as fault:
+        raise translate(fault, f"take {name} out of group {group} of Kafka at {bootstrap}") from fault
 
 
 def _admin(bootstrap: str) -> Any:

@@ -61,6 +61,7 @@ class TransactionalWriter:
         Raises:
             UnavailableError: nothing was written; try again.
             PayloadTooLargeError: a record is over its topic's limit; nothing was written.
+            TakenOverError: a later life of this name has begun; nothing was written, and nothing ever will be.
         """
         try:
             self._transact(records, done, group)
