@@ -25,13 +25,12 @@ def test_the_example_renders_as_before(concern: str, pictures: Path) -> None:
     """No manifest changes unseen."""
     text = to_yaml(each for app in load_apps(pictures) for each in CONCERNS[concern](app, OPTIONS))
     path = GOLDEN / f"picture-labels.{concern}.yaml"
-    if os.environ.get("HEADRACE_UPDATE_GOLDEN"):
+    if text and os.environ.get("HEADRACE_UPDATE_GOLDEN"):
         path.write_text(text)
-    assert text == path.read_text()
+    # A concern that the example does not ask for has no file.
+    assert text == (path.read_text() if path.exists() else "")
 
 
 def test_every_golden_file_belongs_to_a_concern() -> None:
     """A concern that went leaves no file behind."""
-    assert {path.name for path in GOLDEN.iterdir()} == {
-        f"picture-labels.{concern}.yaml" for concern in CONCERNS if concern not in PRODUCTION
-    }
+    assert {path.name for path in GOLDEN.iterdir()} <= {f"picture-labels.{concern}.yaml" for concern in CONCERNS}

@@ -68,7 +68,7 @@ MISTAKES: list[tuple[Document, str, list[str]]] = [
     ({"trigger": {"topic": "x" * 240}}, "spec.trigger.deadLetters", ["too long", "name the dead letters' topic"]),
     ({"trigger": {"filter": "type = 'a'"}}, "spec.trigger.filter", ["filters are not supported in this version"]),
     ({"trigger": {"filters": [{}]}}, "spec.trigger.filters", ["filters are not supported in this version"]),
-    ({"trigger": {"delivery": "knative"}}, "spec.trigger.delivery", ["dispatcher"]),
+    ({"trigger": {"delivery": "knative"}}, "spec.trigger.delivery", ["did you mean knative-source?"]),
     ({"trigger": {"ordering": "keys"}}, "spec.trigger.ordering", ["'keys'", "none or key or partition", "mean key?"]),
     ({"trigger": {"retry": {"backoff": "exponental"}}}, "spec.trigger.retry.backoff", ["did you mean exponential?"]),
     ({"trigger": {"retry": {"attempts": 0}}}, "spec.trigger.retry.attempts", ["0", "1 or more"]),

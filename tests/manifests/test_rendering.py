@@ -46,8 +46,13 @@ def test_resources_come_in_the_order_in_which_a_cluster_wants_them(app_of: MakeA
     assert kinds == ["KafkaTopic"] * 3 + ["InferenceService", "ConfigMap", "Deployment", "ScaledObject"]
     assert [each for each in CONCERNS if each not in PRODUCTION] == [
         "topics",
+        "kafka-user",
+        "configuration",
+        "model-cache",
         "inference-service",
         "dispatcher",
+        "knative-delivery",
+        "keda-authentication",
         "autoscale",
     ]
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from headrace.manifests.dispatcher import dispatcher_name
+from headrace.manifests.kafka_access import keda_authentication, keda_name, keda_settings
 from headrace.manifests.resource import Resource, metadata, resource
 
 if TYPE_CHECKING:
@@ -21,9 +22,15 @@ LAG_PER_DISPATCHER = 100
 def autoscale(app: InferenceApp, options: RenderOptions) -> list[Resource]:
     """The ScaledObject of the app's dispatcher.
 
-    To zero only where the predictor may go to zero: an app kept warm shall not wait for a dispatcher either.
+    None where Knative delivers. To zero only where the predictor may go to zero: an app kept warm shall not wait for a
+    dispatcher either.
     """
     trigger = app.spec.trigger
+    if trigger.delivery != "headrace":
+        return []
+    lag: dict[str, object] = {"type": "kafka", "metadata": _lag(app, options)}
+    if keda_authentication(app, options):
+        lag["authenticationRef"] = {"name": keda_name(app)}
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": dispatcher_name(app)},
         "pollingInterval": POLL_SECONDS,
@@ -33,7 +40,7 @@ def autoscale(app: InferenceApp, options: RenderOptions) -> list[Resource]:
         "maxReplicaCount": trigger.partitions,
         # Where KEDA cannot read the lag, events go on with one dispatcher.
         "fallback": {"failureThreshold": 3, "replicas": 1},
-        "triggers": [{"type": "kafka", "metadata": _lag(app, options)}],
+        "triggers": [lag],
     }
     return [
         resource("keda.sh/v1alpha1", "ScaledObject", metadata(app, dispatcher_name(app), "dispatcher"), spec=spec),
@@ -50,4 +57,5 @@ def _lag(app: InferenceApp, options: RenderOptions) -> dict[str, str]:
         "activationLagThreshold": "0",
         # The dispatcher's own rule: a new group starts at the topic's beginning, so all of it is lag.
         "offsetResetPolicy": "earliest",
+        **keda_settings(app),
     }

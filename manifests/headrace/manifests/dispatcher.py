@@ -6,6 +6,8 @@ import hashlib
 import math
 from typing import TYPE_CHECKING
 
+from headrace.manifests.containers import transformer_apart
+from headrace.manifests.kafka_access import kafka_client
 from headrace.manifests.resource import Resource, environment, labels, metadata, resource
 from headrace.manifests.yaml_text import to_yaml
 
@@ -21,10 +23,12 @@ _USER = 65532  # the usual number of a user without rights; any but 0 does
 
 
 def dispatcher(app: InferenceApp, options: RenderOptions) -> list[Resource]:
-    """ConfigMap and Deployment of the app's dispatcher.
+    """ConfigMap and Deployment of the app's dispatcher; nothing where Knative delivers.
 
     The Deployment states no ``replicas``: KEDA owns the number (``autoscale``), and applying again must not reset it.
     """
+    if app.spec.trigger.delivery != "headrace":
+        return []
     text = to_yaml([app.document()])
     config = resource("v1", "ConfigMap", metadata(app, f"{app.name}-app", "dispatcher"), data={FILE: text})
     return [config, _deployment(app, options, hashlib.sha256(text.encode()).hexdigest())]
@@ -63,6 +67,7 @@ def _pod(app: InferenceApp, options: RenderOptions) -> Resource:
         "volumes": [
             {"name": "app", "configMap": {"name": f"{app.name}-app"}},
             {"name": "tmp", "emptyDir": {}},
+            *kafka_client(app).volumes,
         ],
     }
 
@@ -75,6 +80,7 @@ def _container(app: InferenceApp, options: RenderOptions) -> Resource:
         "args": ["-f", f"{FOLDER}/{FILE}", "--app", app.name],
         "env": [
             *environment(_variables(app, options)),
+            *kafka_client(app).env,
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         ],
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
@@ -86,13 +92,14 @@ def _container(app: InferenceApp, options: RenderOptions) -> Resource:
         "volumeMounts": [
             {"name": "app", "mountPath": FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # the pod's own folder, an emptyDir
+            *kafka_client(app).mounts,
         ],
     }
 
 
 def _variables(app: InferenceApp, options: RenderOptions) -> dict[str, str]:
     domain = f"{app.namespace}.svc.cluster.local"
-    roles = ["predictor", *(["transformer"] if app.spec.transformer else [])]
+    roles = ["predictor", *(["transformer"] if transformer_apart(app) else [])]
     return {
         "K_SINK": f"http://{app.name}.{domain}",
         # All of the chain at once: else the predictor would start only when the transformer is up and calls it.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _NOT_YET = {
     ("spec", "trigger", "filter"): "filters are not supported in this version; remove the key, and every event of "
     "the topic reaches the app",
-    ("spec", "trigger", "delivery"): "only Headrace's own dispatcher delivers in this version; remove the key",
 }
 _NOT_YET["spec", "trigger", "filters"] = _NOT_YET["spec", "trigger", "filter"]
 _RESULTS = ("spec", "results")
@@ -80,11 +79,12 @@ def _unknown(path: Path) -> str:
     if path in _NOT_YET:
         return _NOT_YET[path]
     key, known = str(path[-1]), _keys_at(path[:-1])
-    if near := nearest(key, known):
-        return f"unknown key; did you mean {near}?"
+    # A key that is right elsewhere is more likely misplaced than misspelt.
     home = next((".".join((*where, key)) for where, keys in _places() if key in keys), "")
     if home:
         return f"unknown key here; it belongs at {home}"
+    if near := nearest(key, known):
+        return f"unknown key; did you mean {near}?"
     return f"unknown key; known here: {', '.join(known) or 'none'}"
 
 

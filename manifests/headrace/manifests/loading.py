@@ -11,26 +11,31 @@ from pydantic import ValidationError
 from headrace.errors import ConfigurationError
 from headrace.manifests import faults, names
 from headrace.manifests.document import Document, Problem, read_documents
+from headrace.manifests.profiles import problems_under, with_profile
 from headrace.manifests.spec import InferenceApp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from headrace.manifests.document import Path
+
 _LARGEST_FILE = 1 << 20
 
 
-def load_apps(path: FilePath | str) -> list[InferenceApp]:
-    """The apps of a file, in its order.
+def load_apps(path: FilePath | str, profile: str | None = None) -> list[InferenceApp]:
+    """The apps of a file, in its order, as they are or under a profile.
 
     Raises:
         ConfigurationError: the file cannot be read, or holds mistakes; ``problems`` has one line a mistake.
     """
     path = FilePath(path)
-    return parse_apps(_read(path), str(path))
+    return parse_apps(_read(path), str(path), profile)
 
 
-def parse_apps(text: str, source: str) -> list[InferenceApp]:
+def parse_apps(text: str, source: str, profile: str | None = None) -> list[InferenceApp]:
     """The apps of the YAML ``text``; ``source`` names it in errors.
+
+    Every profile of the file is checked, whichever is asked for.
 
     Raises:
         ConfigurationError: naming every mistake by line, app, path, value and remedy.
@@ -38,6 +43,8 @@ def parse_apps(text: str, source: str) -> list[InferenceApp]:
     documents, problems = read_documents(text)
     found = [(document, _validated(document, problems)) for document in documents]
     apps = [(document, app) for document, app in found if app]
+    for document, app in apps:
+        problems += _problems_of_profiles(document, app, profile)
     problems += _problems_between(apps)
     if not documents and not problems:
         raise ConfigurationError(
@@ -49,7 +56,13 @@ def parse_apps(text: str, source: str) -> list[InferenceApp]:
         raise ConfigurationError(
             f"{source} has {count}", problems=tuple(f"{source}:{each.line}: {each.text}" for each in ordered)
         )
-    return [app for _, app in apps]
+    if profile is None:
+        return [app for _, app in apps]
+    chosen = [(document, with_profile(app, profile)) for document, app in apps]
+    if between := list(_problems_between(chosen)):
+        texts = tuple(f"{source}:{each.line}: profile {profile}: {each.text}" for each in between)
+        raise ConfigurationError(f"{source} has mistakes under profile {profile}", problems=texts)
+    return [app for _, app in chosen]
 
 
 def _read(path: FilePath) -> str:
@@ -86,6 +99,19 @@ def _validated(document: Document, problems: list[Problem]) -> InferenceApp | No
         return None
 
 
+def _problems_of_profiles(document: Document, app: InferenceApp, wanted: str | None) -> Iterator[Problem]:
+    """What is wrong with the app under one of its own profiles, or the profile wanted."""
+    for name in dict.fromkeys([*app.profiles, *([wanted] if wanted else [])]):
+        for path, text in problems_under(app, name):
+            line = document.line_of(("profiles", name, *_within_profile(path)))
+            yield Problem(line, f"{_called(document)}: {text}")
+
+
+def _within_profile(path: Path) -> Path:
+    """The place of a value of the app in a profile's changes, which have the labels at their top."""
+    return path[1:] if path[:2] == ("metadata", "labels") else path
+
+
 def _called(document: Document) -> str:
     """The app by its name where it has one, else by its place in the file."""
     metadata = document.value.get("metadata") if isinstance(document.value, dict) else None
@@ -102,7 +128,7 @@ def _problems_between(apps: list[tuple[Document, InferenceApp]]) -> Iterator[Pro
             known = first.line_of(("metadata", "name"))
             yield Problem(line, f"app {two.name}: the name is taken by the app on line {known}; choose another")
             continue
-        for path, text in _pair_problems(one, two):
+        for path, text in (*_pair_problems(one, two), *_answers_not_delivered(one, two)):
             yield Problem(second.line_of(path), f"app {two.name}: {text}")
     yield from _circles(apps)
 
@@ -125,6 +151,16 @@ def _pair_problems(one: InferenceApp, two: InferenceApp) -> Iterator[tuple[tuple
         for theirs in sorted(_topics(one)):
             if names.collide(mine, theirs):
                 yield at, f"topic {mine!r} and app {one.name}'s {theirs!r} differ in '.' and '_' alone"
+
+
+def _answers_not_delivered(one: InferenceApp, two: InferenceApp) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A Knative broker hands no answers on, so that none goes round: a chain through it would be silent."""
+    for reader, writer in ((one, two), (two, one)):
+        trigger = reader.spec.trigger
+        if trigger.delivery == "knative-broker" and trigger.topic == writer.result_topic:
+            text = f"spec.trigger.delivery: app {reader.name} reads app {writer.name}'s answers, which a broker holds "
+            text += "back so that none goes round; choose headrace or knative-source"
+            yield ("spec", "trigger", "delivery"), text
 
 
 def _topics(app: InferenceApp) -> set[str]:

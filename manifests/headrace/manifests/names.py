@@ -123,6 +123,13 @@ def variable(value: str) -> str:
     return value
 
 
+def profile(value: str) -> str:
+    """The name of a profile: a DNS-1123 label, since folders and charts are named by it."""
+    if not _DNS_1123.match(value) or len(value) > 63:  # noqa: PLR2004  # DNS's own limit
+        raise ValueError("a profile's name has lower-case letters, digits and '-', and no '-' at its ends")
+    return value
+
+
 def label_key(value: str) -> str:
     """A label's key, outside ``app.kubernetes.io/``, which Headrace writes."""
     prefix, slash, name = value.rpartition("/")

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from headrace.manifests.autoscale import autoscale
 from headrace.manifests.concerns.every import PRODUCTION, completed
 from headrace.manifests.concerns.quota import added
+from headrace.manifests.configuration import configuration
 from headrace.manifests.dispatcher import dispatcher
 from headrace.manifests.inferenceservice import inference_service
+from headrace.manifests.kafka_access import kafka_user, keda_authentication
+from headrace.manifests.knative_delivery import knative_delivery
+from headrace.manifests.model_cache import model_cache
 from headrace.manifests.options import RenderOptions
 from headrace.manifests.resource import Resource
 from headrace.manifests.spec import InferenceApp
@@ -24,8 +28,13 @@ Concern = Callable[[InferenceApp, RenderOptions], list[Resource]]
 CONCERNS: dict[str, Concern] = {
     **PRODUCTION,
     "topics": topics,
+    "kafka-user": kafka_user,
+    "configuration": configuration,
+    "model-cache": model_cache,
     "inference-service": inference_service,
     "dispatcher": dispatcher,
+    "knative-delivery": knative_delivery,
+    "keda-authentication": keda_authentication,
     "autoscale": autoscale,
 }
 """Every concern, in the order in which a cluster wants them: what is needed stands before what needs it."""

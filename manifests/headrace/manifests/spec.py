@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from headrace.manifests import names
+from headrace.manifests.parts.compute import Nodes, Resources
+from headrace.manifests.parts.configuration import (
+    Environment,
+    ExternalSecret,
+    ResourceName,
+    SecretKey,
+    Source,
+    Variable,
+)
 from headrace.manifests.parts.exposure import Domain, Protection
+from headrace.manifests.parts.kafka import KafkaAccess
 from headrace.manifests.parts.observability import Logging, Metrics, Tracing
 from headrace.manifests.parts.operations import Cost, Disruption, Isolation, Quota, Rollout
-from headrace.manifests.parts.part import Bytes, Cores, Duration, Labels, Part
+from headrace.manifests.parts.part import Duration, Labels, Part
+from headrace.manifests.parts.scaling import Scale
 from headrace.manifests.parts.security import Access, Mesh, Network
+from headrace.manifests.parts.storage import CACHED, ModelCache
 from headrace.manifests.quantity import format_duration
 
 API_VERSION = "headrace.dev/v1alpha1"
@@ -31,7 +43,7 @@ _MINUTE = timedelta(minutes=1)
 ClassPath = Annotated[str, AfterValidator(names.class_path), Field(examples=["package.module:Class", "model.py:Class"])]
 Uri = Annotated[str, AfterValidator(names.uri)]
 TopicName = Annotated[str, AfterValidator(names.topic), Field(json_schema_extra={"pattern": names.TOPIC.pattern})]
-Environment = dict[Annotated[str, AfterValidator(names.variable)], str]
+Delivery = Literal["headrace", "knative-source", "knative-broker"]
 
 
 class Metadata(Part):
@@ -60,42 +72,6 @@ class Batching(Part):
         return names.within(value, timedelta(), _MINUTE)
 
 
-class Resources(Part):
-    """What one replica gets: requested and limited alike, so that its speed does not depend on its neighbours."""
-
-    cpu: Cores = 1.0
-    """Cores: 2, 0.5 or 500m."""
-    memory: Bytes = 2 << 30
-    """Bytes of memory: 4Gi, 512M. A replica over it is killed."""
-    gpu: Annotated[int, Field(ge=0, le=64)] = 0
-    """Whole GPUs (`nvidia.com/gpu`); 0 for none."""
-
-
-class Scale(Part):
-    """Between how many replicas, and when."""
-
-    min: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Fewest replicas; 0 lets an idle app cost nothing and the first event wait for a cold start."""
-    max: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Most replicas: the bound on what the app may cost. 1 unless you say more."""
-    target: Annotated[int, Field(ge=1, le=10_000)] = 8
-    """Requests in flight that one replica should have; more bring further replicas. A request may hold a batch."""
-    idle: Duration = timedelta(minutes=5)
-    """Time without a request after which the last replica goes, 1s to 1h. Knative rounds it up to 6s at least."""
-
-    @field_validator("max")
-    @classmethod
-    def _over_min(cls, value: int, info: ValidationInfo) -> int:
-        if value < info.data.get("min", 0):
-            raise ValueError(f"max is below min, which is {info.data['min']}; raise max or lower min")
-        return value
-
-    @field_validator("idle")
-    @classmethod
-    def _bounded(cls, value: timedelta) -> timedelta:
-        return names.within(value, _SECOND, 60 * _MINUTE)
-
-
 class Component(Part):
     """What predictor and transformer have in common."""
 
@@ -109,6 +85,22 @@ class Component(Part):
     """Environment variables of the container; values are text, so quote numbers."""
     image: Annotated[str, AfterValidator(names.image)] | None = None
     """Container image that holds the class; the image given to `headrace render` unless you say another."""
+    secrets: dict[Variable, SecretKey] = Field({})
+    """Environment variables whose values are in Secrets of the app's namespace."""
+    env_from: list[Source] = Field([])
+    """Secrets and ConfigMaps all of whose values become environment variables."""
+    nodes: Nodes | None = None
+    """Which nodes the pods may run on; any unless you say."""
+    service_account: ResourceName | None = None
+    """ServiceAccount of the pods, made by you, such as one with the model store's credentials; see also `access`."""
+
+    @field_validator("secrets")
+    @classmethod
+    def _named_once(cls, value: dict[str, SecretKey], info: ValidationInfo) -> dict[str, SecretKey]:
+        twice = sorted(value.keys() & info.data.get("env", {}).keys())
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: given under env as well; remove one")
+        return value
 
 
 class Predictor(Component):
@@ -122,10 +114,46 @@ class Predictor(Component):
     Change it when the answers change and neither class nor model URI does."""
     batching: Batching = Batching()
     """How requests are merged into one call of the model."""
+    cache: ModelCache | None = None
+    """Keep the model on the nodes' own disks."""
+
+    @field_validator("batching")
+    @classmethod
+    def _can_fill(cls, value: Batching, info: ValidationInfo) -> Batching:
+        scale: Scale | None = info.data.get("scale")
+        if scale and scale.limit and scale.limit < value.max_size:
+            raise ValueError(
+                f"a batch of {value.max_size} never fills: scale.limit lets {scale.limit} requests through; "
+                "raise scale.limit or lower maxSize"
+            )
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _of_a_model(cls, value: ModelCache | None, info: ValidationInfo) -> ModelCache | None:
+        if value and "model" in info.data and not (info.data["model"] or "").startswith(CACHED):
+            raise ValueError(
+                f"only a model of {' '.join(CACHED)} can be kept on nodes; remove cache, or name such a model"
+            )
+        return value
 
 
 class Transformer(Component):
     """The steps before and after the model, scaled on their own."""
+
+    collocated: bool = False
+    """Run in the predictor's pods, beside the model: no network between the two, and no scaling apart."""
+
+    @field_validator("collocated")
+    @classmethod
+    def _in_one_pod(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  # pydantic's signature
+        own = [name for name, usual in _OF_THE_POD.items() if info.data.get(name, usual) != usual]
+        if value and own:
+            raise ValueError(f"in the predictor's pods the predictor's settings hold; remove {' and '.join(own)} here")
+        return value
+
+
+_OF_THE_POD: dict[str, object] = {"scale": Scale(), "nodes": None, "service_account": None}
 
 
 class Retry(Part):
@@ -175,6 +203,11 @@ class Trigger(Part):
     """Longest wait for a sink at zero or loading its model, 1s to 1h; then the delivery counts as failed."""
     group: Annotated[str, AfterValidator(names.group)] | None = None
     """Kafka consumer group; headrace.NAMESPACE.NAME unless you say another. A new name reads the topic anew."""
+    delivery: Delivery = "headrace"
+    """Who brings events to the app. `headrace`: Headrace's dispatcher, with batches, transactions and waiting for cold
+    starts. `knative-source`: Knative's KafkaSource, which throws answers away. `knative-broker`: Broker, Trigger and
+    KafkaSink; the topic must hold CloudEvents alone, and answers pass through it too. Knative knows no `maxDelay` and
+    no `group` of a broker, counts a cold start as part of the first attempt, and delivers single events."""
 
     @field_validator("dead_letters")
     @classmethod
@@ -193,6 +226,13 @@ class Trigger(Part):
     @classmethod
     def _patient(cls, value: timedelta) -> timedelta:
         return names.within(value, _SECOND, 60 * _MINUTE)
+
+    @field_validator("delivery")
+    @classmethod
+    def _knows_groups(cls, value: Delivery, info: ValidationInfo) -> Delivery:
+        if value == "knative-broker" and info.data.get("group"):
+            raise ValueError("a Trigger's consumer group is named by Knative; remove group")
+        return value
 
     @property
     def dead_letter_topic(self) -> str:
@@ -247,6 +287,12 @@ class AppSpec(Part):
     """A namespace of its own, with pod security `restricted`."""
     quota: Quota | None = None
     """A bound on what the app's namespace may use."""
+    kafka: KafkaAccess | None = None
+    """How the app proves to Kafka who it is; a Kafka that asks nobody unless you say."""
+    config: Environment = Field({})
+    """Environment variables of predictor and transformer alike, kept in a ConfigMap; values are text."""
+    external_secrets: list[ExternalSecret] = Field([])
+    """Secrets that the External Secrets Operator fetches from a vault."""
 
     @field_validator("mesh")
     @classmethod
@@ -267,9 +313,22 @@ class AppSpec(Part):
     def _no_loop(cls, value: Results | None, info: ValidationInfo) -> Results | None:
         trigger: Trigger | None = info.data.get("trigger")
         if value and trigger:
+            if trigger.delivery == "knative-source":
+                raise ValueError(
+                    "Knative's KafkaSource throws answers away; remove results, or change trigger.delivery"
+                )
             names.distinct(value.topic, trigger.topic, "the trigger's topic", "each answer would be a new event")
             names.distinct(value.topic, trigger.dead_letter_topic, "the dead letters' topic", "readers mix them up")
         return value
+
+
+class Profile(Part):
+    """What is different of an app under one profile: laid over the app, mapping by mapping."""
+
+    labels: dict[str, Any] = Field({})
+    """Changes of `metadata.labels`."""
+    spec: dict[str, Any] = Field({})
+    """Changes of `spec`: a value replaces, a mapping is laid over, null removes."""
 
 
 class InferenceApp(Part):
@@ -283,6 +342,9 @@ class InferenceApp(Part):
     """How the app is called and where it lives."""
     spec: AppSpec
     """What runs, what it answers, where the answers go."""
+    profiles: dict[Annotated[str, AfterValidator(names.profile)], Profile] = Field({})
+    """Changes by profile, as `headrace render --profile NAME` asks for. `dev`, `gpu` and `prod` are always there;
+    what is said of them here is laid over what they are."""
 
     @property
     def name(self) -> str:
@@ -314,5 +376,8 @@ class InferenceApp(Part):
         return "sha-" + hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def document(self) -> dict[str, object]:
-        """The app as its YAML document, with every default written out that is not derived from a name."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """The app as its YAML document, with every default written out that is not derived from a name.
+
+        Without profiles: it says what the app is, not what it could be.
+        """
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"profiles"})
