@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from headrace.errors import ConfigurationError
 from headrace.manifests import faults, names
 from headrace.manifests.document import Document, Problem, read_documents
-from headrace.manifests.profiles import problems_under, with_profile
+from headrace.manifests.profiles import problems_under, profile_names, with_profile
 from headrace.manifests.spec import InferenceApp
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def parse_apps(text: str, source: str, profile: str | None = None) -> list[Infer
     documents, problems = read_documents(text)
     found = [(document, _validated(document, problems)) for document in documents]
     apps = [(document, app) for document, app in found if app]
-    for document, app in apps:
-        problems += _problems_of_profiles(document, app, profile)
+    problems += _problems_of_profiles(apps, profile)
     problems += _problems_between(apps)
     if not documents and not problems:
         raise ConfigurationError(
@@ -58,7 +57,8 @@ def parse_apps(text: str, source: str, profile: str | None = None) -> list[Infer
         )
     if profile is None:
         return [app for _, app in apps]
-    chosen = [(document, with_profile(app, profile)) for document, app in apps]
+    # Of several apps some may have a profile of that name and others none: those stay as they are.
+    chosen = [(doc, with_profile(app, profile) if profile in profile_names(app) else app) for doc, app in apps]
     if between := list(_problems_between(chosen)):
         texts = tuple(f"{source}:{each.line}: profile {profile}: {each.text}" for each in between)
         raise ConfigurationError(f"{source} has mistakes under profile {profile}", problems=texts)
@@ -99,12 +99,20 @@ def _validated(document: Document, problems: list[Problem]) -> InferenceApp | No
         return None
 
 
-def _problems_of_profiles(document: Document, app: InferenceApp, wanted: str | None) -> Iterator[Problem]:
-    """What is wrong with the app under one of its own profiles, or the profile wanted."""
-    for name in dict.fromkeys([*app.profiles, *([wanted] if wanted else [])]):
-        for path, text in problems_under(app, name):
-            line = document.line_of(("profiles", name, *_within_profile(path)))
-            yield Problem(line, f"{_called(document)}: {text}")
+def _problems_of_profiles(apps: list[tuple[Document, InferenceApp]], wanted: str | None) -> Iterator[Problem]:
+    """What is wrong with apps under their own profiles or the one wanted, or that no app has that one."""
+    if apps and wanted is not None and not any(wanted in profile_names(app) for _, app in apps):
+        known = list(dict.fromkeys(name for _, app in apps for name in profile_names(app)))
+        near = faults.nearest(wanted, known)
+        remedy = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+        yield Problem(apps[0][0].line_of(()), f"there is no profile {wanted!r}; {remedy}")
+    for document, app in apps:
+        for name in profile_names(app):
+            if name not in app.profiles and name != wanted:
+                continue
+            for path, text in problems_under(app, name):
+                line = document.line_of(("profiles", name, *_within_profile(path)))
+                yield Problem(line, f"{_called(document)}: {text}")
 
 
 def _within_profile(path: Path) -> Path:

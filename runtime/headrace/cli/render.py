@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from headrace.manifests.resource import Resource
 
 
+Form = Literal["yaml", "kustomize", "helm"]
+
+
 def render(
     file: Annotated[Path, typer.Option("-f", "--file", help="The headrace.yaml with the apps.")] = Path(
         "headrace.yaml"
@@ -23,6 +26,15 @@ def render(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for one file a resource; standard output without.")
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Render the apps under a profile: dev, gpu, prod, or one of the file's own.")
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="yaml; kustomize: a base, and an overlay a profile; helm: a chart. The last two need -o."
+        ),
+    ] = "yaml",
     kafka: Annotated[
         str | None,
         typer.Option(
@@ -37,22 +49,37 @@ def render(
 
     The same file and options give the same bytes.
     """
+    from headrace.cli.render_files import files_of, write
     from headrace.manifests.loading import load_apps
     from headrace.manifests.rendering import render_all
     from headrace.manifests.yaml_text import to_yaml
 
-    apps = load_apps(file)
+    chosen = _form(form, output, profile)
+    apps = load_apps(file, profile)
     options = _options(kafka, image)
     resources = render_all(apps, options)
     if output is None:
         typer.echo(to_yaml(resources), nl=False)
     else:
-        _write(resources, output)
+        write(files_of(chosen, file, apps, options), output)
         typer.echo(
             f"{len(resources)} manifests of {len(apps)} {'app' if len(apps) == 1 else 'apps'} in {output}", err=True
         )
     for note in _notes(resources, options):
         typer.echo(f"headrace: {note}", err=True)
+
+
+def _form(form: str, output: Path | None, profile: str | None) -> Form:
+    if form not in get_args(Form):
+        raise ConfigurationError(f"--format {form!r} is unknown", hint=f"write one of {', '.join(get_args(Form))}")
+    if form != "yaml" and output is None:
+        raise ConfigurationError(f"--format {form} makes several files", hint="name a folder for them with -o FOLDER")
+    if form == "kustomize" and profile is not None:
+        raise ConfigurationError(
+            "--format kustomize holds every profile as an overlay",
+            hint=f"remove --profile, and build overlays/{profile}",
+        )
+    return cast("Form", form)
 
 
 def _options(kafka: str | None, image: str | None) -> RenderOptions:
@@ -80,19 +107,3 @@ def _notes(resources: Sequence[Resource], options: RenderOptions) -> list[str]:
     if options.strimzi is None:
         notes.append(f"note: {options.kafka} is not Strimzi's, so no topics are rendered; make them yourself")
     return notes
-
-
-def _write(resources: Sequence[Resource], folder: Path) -> None:
-    from headrace.manifests.yaml_text import to_yaml
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for each in resources:
-            about = each["metadata"]
-            place = about.get("namespace", "cluster")
-            name = f"{place}.{each['kind'].lower()}.{about['name']}.yaml"
-            (folder / name).write_text(to_yaml([each]), encoding="utf-8")
-    except OSError as fault:
-        raise ConfigurationError(
-            f"{folder} cannot be written: {fault.strerror}", hint="name another -o FOLDER"
-        ) from fault
