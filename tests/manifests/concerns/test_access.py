@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from headrace.manifests.concerns import access as access_module
 from headrace.manifests.options import RenderOptions, Strimzi
 
 if TYPE_CHECKING:
@@ -120,16 +119,22 @@ def test_credentials_are_named_and_never_written(plain: MakeApp, resources: Rend
     assert not resources(app, "Secret")
 
 
-def test_knative_may_look_up_the_address_where_it_delivers(
-    plain: MakeApp, resources: Render, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_knative_may_look_up_the_address_where_it_delivers(plain: MakeApp, resources: Render) -> None:
     """Its resolver adds up the roles with a label; with Headrace's dispatcher nobody asks."""
     assert not resources(plain(), "ClusterRole")
-    monkeypatch.setattr(access_module, "has_dispatcher", lambda app: False)
-    (role,) = resources(plain(), "ClusterRole")
+    (role,) = resources(plain(trigger={"delivery": "knative-broker"}), "ClusterRole")
     assert role["metadata"]["labels"]["duck.knative.dev/addressable"] == "true"
     assert may(role, "list", "serving.kserve.io", "inferenceservices")
     assert not may(role, "patch", "serving.kserve.io", "inferenceservices")
+
+
+def test_an_account_of_the_users_own_is_used(plain: MakeApp, resources: Render) -> None:
+    """It may have the credentials for the model's store; then none is made in its place."""
+    found = resources(plain(access={}, mesh={}, predictor={"serviceAccount": "model-reader"}))
+    (service,) = [each["spec"] for each in found if each["kind"] == "InferenceService"]
+    assert service["predictor"]["serviceAccountName"] == "model-reader"
+    names = {each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount"}
+    assert names == {"picture-labels-dispatcher", "picture-labels-transformer"}
 
 
 def test_a_wrong_name_is_refused(plain: MakeApp) -> None:

@@ -139,6 +139,15 @@ def test_nobody_else_may_call(plain: MakeApp, resources: Render) -> None:
     assert allowed(found, pod("collector"), own("predictor", path="/v1/traces"))
 
 
+def test_where_knative_delivers_its_own_pods_may_call(plain: MakeApp, resources: Render) -> None:
+    """The head of the chain, and nothing behind it."""
+    found = resources(plain(mesh={}, trigger={"delivery": "knative-broker"}))
+    request = Request("knative-eventing", "kafka-broker-data-plane", path="/v1/models/picture-labels:predict")
+    assert allowed(found, pod("transformer"), request)
+    assert not allowed(found, pod("predictor"), request)
+    assert not allowed(resources(plain(mesh={})), pod("transformer"), request)
+
+
 def test_every_pod_takes_encrypted_connections_alone(plain: MakeApp, resources: Render) -> None:
     """STRICT for all pods of the app, each with a sidecar, and an identity of its own to be known by."""
     found = resources(plain(mesh={}))

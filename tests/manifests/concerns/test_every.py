@@ -48,6 +48,8 @@ FULL: dict[str, Any] = {
     "quota": {"gpu": 2},
 }
 
+BESIDE = {**FULL, "transformer": {"collocated": True, "scale": None}}
+
 
 def test_nothing_is_rendered_that_nobody_asked_for(plain: MakeApp) -> None:
     """An app of twenty lines stays what it was."""
@@ -115,6 +117,7 @@ def test_long_names_stay_legal(app_of: MakeApp) -> None:
     "spec",
     [
         {}, FULL, {**FULL, "transformer": None}, {"domain": {"host": "a.example.com"}},
+        {**FULL, "trigger": {"delivery": "knative-broker"}}, BESIDE,
         {"tracing": {"endpoint": "https://otel.example.com"}, "mesh": None, "metrics": {}},
         {"domain": {"host": "a.example.com", "certificate": "secret", "secret": "tls"}, "predictor": {"model": "s3://a/b"}},
     ],

@@ -95,6 +95,22 @@ def test_behind_a_sidecar_its_own_page_is_read(plain: MakeApp, resources: Render
     assert annotations["prometheus.io/path"] == "/metrics"
 
 
+def test_where_knative_delivers_nothing_asks_for_a_dispatcher(plain: MakeApp, resources: Render) -> None:
+    """Its metrics would be missing for ever."""
+    found = resources(plain(metrics={}, trigger={"delivery": "knative-broker"}))
+    assert set(rules(found)) == {"HeadraceRestlessTransformer", "HeadraceRestlessPredictor"}
+    assert [each["metadata"]["name"] for each in found if each["kind"] == "PodMonitor"] == ["picture-labels-models"]
+    assert {panel["title"] for panel in board(found)["panels"]} == {"Replicas", "Batch size"}
+
+
+def test_in_one_pod_both_servers_are_scraped(plain: MakeApp, resources: Render) -> None:
+    """The second one's port is not declared: Knative takes one port a service."""
+    app = plain(metrics={}, transformer={"collocated": True, "scale": None})
+    (monitor,) = [each for each in resources(app, "PodMonitor") if each["metadata"]["name"].endswith("-models")]
+    moved = monitor["spec"]["podMetricsEndpoints"][-1]
+    assert [each["replacement"] for each in moved["relabelings"]] == ["$1:8085", "[$1]:8085"]
+
+
 def test_prometheus_finds_monitors_by_the_users_labels(plain: MakeApp, resources: Render) -> None:
     """Most installations pick what bears the release's name; Headrace's own labels stay as they are."""
     app = plain(metrics={"labels": {"release": "kube-prometheus-stack"}, "interval": "30s"})

@@ -44,6 +44,7 @@ DISPATCHER, TRANSFORMER, PREDICTOR, COLLECTOR = (
 )
 BROKER = pod("kafka", strimzi_io__cluster="kafka", strimzi_io__kind="Kafka")
 GATEWAY = pod("istio-system", istio="ingressgateway")
+OPERATOR = pod("kafka", name="strimzi-cluster-operator")
 ISTIOD = pod("istio-system", app="istiod")
 ACTIVATOR = pod("knative-serving", app="activator")
 AUTOSCALER = pod("knative-serving", app="autoscaler")
@@ -54,7 +55,7 @@ STRANGER = own("dispatcher", namespace="elsewhere")
 INTERNET = Pod(address="203.0.113.7")
 EVERYBODY = {
     "dispatcher": DISPATCHER, "transformer": TRANSFORMER, "predictor": PREDICTOR, "collector": COLLECTOR,
-    "broker": BROKER, "gateway": GATEWAY, "istiod": ISTIOD, "activator": ACTIVATOR, "autoscaler": AUTOSCALER,
+    "broker": BROKER, "operator": OPERATOR, "gateway": GATEWAY, "istiod": ISTIOD, "activator": ACTIVATOR, "autoscaler": AUTOSCALER,
     "dns": DNS, "prometheus": PROMETHEUS, "neighbour": NEIGHBOUR, "stranger": STRANGER, "internet": INTERNET,
 }  # fmt: skip
 OWN = ("dispatcher", "transformer", "predictor", "collector")
@@ -107,9 +108,15 @@ def paths(policies: Sequence[Resource], among: dict[str, Pod] = EVERYBODY) -> se
         (one, other, port)
         for one, source in among.items()
         for other, target in among.items()
-        for port in PORTS
+        for port in (*PORTS, *named(policies))
         if (one in OWN or other in OWN) and one != other and may(policies, source, target, port)
     }
+
+
+def named(policies: Sequence[Resource]) -> set[int]:
+    """Every port that a policy names."""
+    rules = [rule for each in policies for side in ("ingress", "egress") for rule in each["spec"].get(side, [])]
+    return {port["port"] for rule in rules for port in rule["ports"]}
 
 
 def expected(*rows: tuple[str, str, Sequence[int]]) -> set[tuple[str, str, int]]:
@@ -168,6 +175,29 @@ def test_without_a_transformer_the_chain_is_shorter(plain: MakeApp, resources: R
     assert {each["metadata"]["name"] for each in policies} == {
         "picture-labels-default-deny", "picture-labels-dispatcher", "picture-labels-predictor",
     }  # fmt: skip
+
+
+def test_where_knative_delivers_its_own_pods_come(plain: MakeApp, resources: Render) -> None:
+    """To the head of the chain, and there is no dispatcher to have rights of its own."""
+    eventing = pod("knative-eventing", app="kafka-broker-dispatcher")
+    policies = resources(plain(network={}, trigger={"delivery": "knative-broker"}), "NetworkPolicy")
+    assert may(policies, eventing, TRANSFORMER, 8012)
+    assert not may(policies, eventing, PREDICTOR, 8012)
+    assert not may(policies, DISPATCHER, BROKER, 9092)
+    assert not may(policies, DISPATCHER, TRANSFORMER, 8012)
+    with_dispatcher = resources(plain(network={}), "NetworkPolicy")
+    assert not may(with_dispatcher, eventing, TRANSFORMER, 8012)
+
+
+def test_in_one_pod_the_chain_has_one_policy(plain: MakeApp, resources: Render) -> None:
+    """A collocated transformer is called in the predictor's pod, which is scraped at both servers."""
+    beside = {"collocated": True, "scale": None}
+    policies = resources(plain(network={}, metrics={}, transformer=beside), "NetworkPolicy")
+    assert {each["metadata"]["name"] for each in policies} == {
+        "picture-labels-default-deny", "picture-labels-dispatcher", "picture-labels-predictor",
+    }  # fmt: skip
+    assert may(policies, GATEWAY, PREDICTOR, 8012)
+    assert may(policies, PROMETHEUS, PREDICTOR, 8085)
 
 
 def test_an_unforeseen_pod_of_the_app_reaches_nobody(plain: MakeApp, resources: Render) -> None:

@@ -71,6 +71,16 @@ def test_a_collector_counts_as_well(sized: MakeApp) -> None:
     assert hard([sized(tracing={})])["pods"] == 8
 
 
+def test_slices_of_gpus_are_counted_as_slices(sized: MakeApp) -> None:
+    """A quota on whole GPUs does not bound MIG slices."""
+    resources = {"cpu": 2, "memory": "1Gi", "gpu": 1, "gpuResource": "nvidia.com/mig-1g.10gb"}
+    predictor = {"class": "models.echo:Echo", "resources": resources, "scale": {"max": 3}}
+    assert hard([sized(predictor=predictor)])["requests.nvidia.com/mig-1g.10gb"] == 3
+    bounded = hard([sized(predictor=predictor, quota={"gpu": 2})])
+    assert bounded["requests.nvidia.com/mig-1g.10gb"] == 2
+    assert "requests.nvidia.com/gpu" not in bounded
+
+
 def test_figures_of_the_apps_own_stand(sized: MakeApp) -> None:
     """A budget is a budget, whatever the sum."""
     found = hard([sized(quota={"cpu": 5, "memory": "3Gi", "gpu": 0})])

@@ -71,6 +71,15 @@ def test_what_the_user_says_of_spans_stands(plain: MakeApp, resources: Render) -
     assert environments([service])["predictor"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://mine:1"
 
 
+def test_settings_of_the_app_are_not_hidden(plain: MakeApp, resources: Render) -> None:
+    """A container's own variable hides one of its ConfigMap, so none is written that the app's `config` has."""
+    found = resources(plain(tracing={}, config={"OTEL_TRACES_SAMPLER_ARG": "0.5"}))
+    for role in ("predictor", "transformer"):
+        assert "OTEL_TRACES_SAMPLER_ARG" not in environments(found)[role]
+        assert "OTEL_TRACES_SAMPLER" in environments(found)[role]
+    assert environments(found)["dispatcher"]["OTEL_TRACES_SAMPLER_ARG"] == "1"
+
+
 def test_a_collector_that_is_there_is_used(plain: MakeApp, resources: Render) -> None:
     """Then none is rendered."""
     app = plain(tracing={"endpoint": "http://otel.tools.svc:4318"})

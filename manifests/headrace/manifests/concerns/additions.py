@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.manifests.resource import Resource, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from headrace.manifests.options import RenderOptions
     from headrace.manifests.spec import InferenceApp
@@ -40,14 +40,23 @@ class PodAdditions:
 NOTHING = PodAdditions()
 
 
-def add(resources: Iterable[Resource], role: str, additions: PodAdditions) -> None:
-    """Put ``additions`` into the pods of ``role`` wherever they stand in ``resources``."""
+def add(
+    resources: Iterable[Resource], role: str, additions: PodAdditions, *, said: Container[str] = frozenset()
+) -> None:
+    """Put ``additions`` into the pods of ``role`` wherever they stand in ``resources``.
+
+    Args:
+        resources: Changed in place.
+        role: Predictor, transformer, or the component of a Deployment.
+        additions: What is put in where nothing stands yet.
+        said: Variables that predictor and transformer get from elsewhere, which one of their own would hide.
+    """
     for each in resources:
         if each["kind"] == "InferenceService" and role in each["spec"]:
             component = each["spec"][role]
             _fill(component.setdefault("labels", {}), additions.labels)
             _fill(component.setdefault("annotations", {}), additions.annotations)
-            _add_to_pod(component, additions)
+            _add_to_pod(component, additions, said)
         elif each["kind"] == "Deployment" and _role(each) == role:
             template = each["spec"]["template"]
             _fill(template["metadata"].setdefault("labels", {}), additions.labels)
@@ -55,14 +64,16 @@ def add(resources: Iterable[Resource], role: str, additions: PodAdditions) -> No
             _add_to_pod(template["spec"], additions)
 
 
-def _add_to_pod(pod: dict[str, Any], additions: PodAdditions) -> None:
+def _add_to_pod(pod: dict[str, Any], additions: PodAdditions, said: Container[str] = frozenset()) -> None:
     _fill(pod, copy.deepcopy(dict(additions.spec)))
     containers = pod.get("containers", [])
     for container in containers:
         _fill(container, copy.deepcopy(dict(additions.container)))
         env = container.setdefault("env", [])
         known = {each["name"] for each in env}
-        env += environment({name: value for name, value in additions.env.items() if name not in known})
+        env += environment(
+            {name: value for name, value in additions.env.items() if name not in known and name not in said}
+        )
     if containers and additions.ports:
         containers[0].setdefault("ports", []).extend(dict(port) for port in additions.ports)
 

@@ -84,7 +84,7 @@ def _events(app: InferenceApp) -> list[Panel]:
 
 def _gpus(app: InferenceApp) -> list[Panel]:
     """NVIDIA's exporter names the pods that hold a GPU; without one asked for there is nothing to see."""
-    if not getattr(app.spec.predictor.resources, "gpu", 0):
+    if not app.spec.predictor.resources.gpu:
         return []
     query = f'avg by (exported_pod) ({names.GPU}{{exported_namespace="{app.namespace}",exported_pod=~"{app.name}-.+"}})'
     return [("GPU use", "percent", {"{{exported_pod}}": query})]

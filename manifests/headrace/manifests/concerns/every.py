@@ -65,7 +65,7 @@ def completed(app: InferenceApp, options: RenderOptions, resources: list[Resourc
     """The app's resources with what the concerns add to them; they are changed in place."""
     for role in roles(app):
         for addition in ADDITIONS.values():
-            add(resources, role, addition(app, options, role))
+            add(resources, role, addition(app, options, role), said=app.spec.config)
     own = [each for each in resources if each["metadata"]["labels"]["app.kubernetes.io/name"] == app.name]
     for each in own:
         for key, value in cost_labels(app).items():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.manifests.concerns import places
 from headrace.manifests.concerns.additions import NOTHING, PodAdditions
+from headrace.manifests.containers import BESIDE_PORT, transformer_apart
 from headrace.manifests.quantity import format_duration
 from headrace.manifests.resource import Resource, metadata, resource
 
@@ -28,6 +29,8 @@ def metrics(app: InferenceApp, options: RenderOptions) -> list[Resource]:  # noq
     if part is None:
         return []
     models: list[Endpoint] = [{"portNumber": places.SERVER_PORT, "path": _PATH}, {"port": _QUEUE_PORT, "path": _PATH}]
+    if app.spec.transformer and not transformer_apart(app):
+        models.append(_moved("user-port", BESIDE_PORT, _PATH))
     found = [_monitor(app, part, "models", places.model_roles(app), models)]
     if places.has_dispatcher(app):
         own: list[Endpoint] = [{"portNumber": places.DISPATCHER_METRICS_PORT, "path": _PATH}]
@@ -68,15 +71,19 @@ def _monitor(
 
 
 def _sidecar() -> Endpoint:
-    """The sidecar's page, the only one that can be read from outside the mesh.
+    """The sidecar's page, the only one that can be read from outside the mesh."""
+    return _moved("http-envoy-prom", places.SIDECAR_METRICS_PORT, "/stats/prometheus")
 
-    No container declares its port, so the address is made from the pod's; one with ``:`` in it stands in brackets.
+
+def _moved(named: str, port: int, path: str) -> Endpoint:
+    """A port that no container declares, found by one that is declared.
+
+    The address is made from the pod's; one with ``:`` in it stands in brackets.
     """
     address = ["__meta_kubernetes_pod_ip"]
-    port = places.SIDECAR_METRICS_PORT
     return {
-        "port": "http-envoy-prom",
-        "path": "/stats/prometheus",
+        "port": named,
+        "path": path,
         "relabelings": [
             {"sourceLabels": address, "regex": "([0-9.]+)", "targetLabel": "__address__", "replacement": f"$1:{port}"},
             {"sourceLabels": address, "regex": "(.*:.*)", "targetLabel": "__address__", "replacement": f"[$1]:{port}"},

@@ -15,6 +15,7 @@ from headrace.manifests.concerns import places
 from headrace.manifests.concerns.access import roles
 from headrace.manifests.concerns.isolation import owns_namespace
 from headrace.manifests.concerns.shared import shared_metadata
+from headrace.manifests.containers import BESIDE_PORT, transformer_apart
 from headrace.manifests.resource import Resource, metadata, resource
 
 if TYPE_CHECKING:
@@ -80,8 +81,15 @@ def _into_model(app: InferenceApp, role: str) -> list[Rule]:
     if not places.has_dispatcher(app) and role == places.entry_role(app):
         callers.append(_namespace(places.EVENTING))
     autoscaler = _pods_in(places.KNATIVE, {"app": "autoscaler"})
-    ports = (places.SIDECAR_METRICS_PORT,) if app.spec.mesh else (places.SERVER_PORT, places.QUEUE_METRICS_PORT)
-    return [_from(callers, places.QUEUE_PORTS), _from([autoscaler], (places.AUTOSCALER_PORT,)), *_scrape(app, ports)]
+    scraped = _scrape(app, _metric_ports(app))
+    return [_from(callers, places.QUEUE_PORTS), _from([autoscaler], (places.AUTOSCALER_PORT,)), *scraped]
+
+
+def _metric_ports(app: InferenceApp) -> tuple[int, ...]:
+    if app.spec.mesh:
+        return (places.SIDECAR_METRICS_PORT,)
+    beside = (BESIDE_PORT,) if app.spec.transformer and not transformer_apart(app) else ()
+    return (places.SERVER_PORT, places.QUEUE_METRICS_PORT, *beside)
 
 
 def _into_dispatcher(app: InferenceApp, role: str) -> list[Rule]:  # noqa: ARG001  # as the others

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from headrace.manifests.containers import transformer_apart
+
 if TYPE_CHECKING:
     from headrace.manifests.options import RenderOptions
     from headrace.manifests.spec import InferenceApp
@@ -49,9 +51,7 @@ _SERVICE = re.compile(r"[a-z0-9-]+\.(?P<namespace>[a-z0-9-]+)\.svc(\.|\Z)")
 
 def model_roles(app: InferenceApp) -> tuple[str, ...]:
     """The Knative services of the app, the one that is called first at the head."""
-    transformer = app.spec.transformer
-    apart = transformer is not None and not getattr(transformer, "collocated", False)
-    return ("transformer", "predictor") if apart else ("predictor",)
+    return ("transformer", "predictor") if transformer_apart(app) else ("predictor",)
 
 
 def entry_role(app: InferenceApp) -> str:
@@ -61,7 +61,7 @@ def entry_role(app: InferenceApp) -> str:
 
 def has_dispatcher(app: InferenceApp) -> bool:
     """Whether Headrace's dispatcher delivers, not Knative."""
-    return getattr(app.spec.trigger, "delivery", "headrace") == "headrace"
+    return app.spec.trigger.delivery == "headrace"
 
 
 def pod_roles(app: InferenceApp) -> tuple[str, ...]:
@@ -76,9 +76,9 @@ def pods(app: InferenceApp, role: str) -> dict[str, str]:
 
 def account(app: InferenceApp, role: str) -> str:
     """The service account under which a role runs: the one that the app names, else its own, else ``default``."""
-    named = getattr(getattr(app.spec, role, None), "service_account", None)
-    if named:
-        return str(named)
+    part = {"predictor": app.spec.predictor, "transformer": app.spec.transformer}.get(role)
+    if part and part.service_account:
+        return part.service_account
     return f"{app.name}-{role}" if has_accounts(app) else "default"
 
 

@@ -7,7 +7,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from headrace.manifests.concerns.isolation import owns_namespace
-from headrace.manifests.concerns.places import has_dispatcher
 from headrace.manifests.concerns.shared import shared_metadata
 from headrace.manifests.concerns.tracing import tracing
 from headrace.manifests.dispatcher import dispatcher
@@ -72,7 +71,7 @@ def _hard(app: InferenceApp, options: RenderOptions) -> dict[str, float]:
     if part.memory is not None:
         hard |= dict.fromkeys(_MEMORY, part.memory)
     if part.gpu is not None:
-        hard["requests.nvidia.com/gpu"] = part.gpu
+        hard[f"requests.{app.spec.predictor.resources.gpu_resource}"] = part.gpu
     return hard
 
 
@@ -82,10 +81,9 @@ def _pods(app: InferenceApp, options: RenderOptions) -> Iterable[tuple[dict[str,
         for role in ("predictor", "transformer"):
             if role in each["spec"]:
                 yield each["spec"][role], each["spec"][role]["maxReplicas"]
-    if has_dispatcher(app):
-        for each in dispatcher(app, options):
-            if each["kind"] == "Deployment":
-                yield each["spec"]["template"]["spec"], app.spec.trigger.partitions
+    for each in dispatcher(app, options):
+        if each["kind"] == "Deployment":
+            yield each["spec"]["template"]["spec"], app.spec.trigger.partitions
     for each in tracing(app, options):
         if each["kind"] == "Deployment":
             yield each["spec"]["template"]["spec"], each["spec"]["replicas"]
