@@ -55,7 +55,8 @@ STRANGER = own("dispatcher", namespace="elsewhere")
 INTERNET = Pod(address="203.0.113.7")
 EVERYBODY = {
     "dispatcher": DISPATCHER, "transformer": TRANSFORMER, "predictor": PREDICTOR, "collector": COLLECTOR,
-    "broker": BROKER, "operator": OPERATOR, "gateway": GATEWAY, "istiod": ISTIOD, "activator": ACTIVATOR, "autoscaler": AUTOSCALER,
+    "broker": BROKER, "operator": OPERATOR, "gateway": GATEWAY, "istiod": ISTIOD,
+    "activator": ACTIVATOR, "autoscaler": AUTOSCALER,
     "dns": DNS, "prometheus": PROMETHEUS, "neighbour": NEIGHBOUR, "stranger": STRANGER, "internet": INTERNET,
 }  # fmt: skip
 OWN = ("dispatcher", "transformer", "predictor", "collector")
