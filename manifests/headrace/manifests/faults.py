@@ -170,6 +170,9 @@ def _annotation_at(path: Path) -> object:
     """The declared type at ``path``, an optional one without its None; None where the spec has no such place."""
     annotation: object = InferenceApp
     for step in path:
+        if get_origin(annotation) in (list, dict):
+            annotation = _without_none(get_args(annotation)[-1])
+            continue
         model = _as_model(annotation)
         fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
         if step not in fields:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from headrace.errors import ConfigurationError
 from headrace.manifests.concerns import metric_names
 from headrace.manifests.concerns.every import ADDITIONS, PRODUCTION
+from headrace.manifests.loading import parse_apps
 from headrace.manifests.options import RenderOptions
 from headrace.manifests.parts.prod import PROD
 from headrace.manifests.rendering import CONCERNS, render
@@ -131,6 +133,64 @@ def test_a_cluster_takes_every_custom_resource(prod: MakeApp, resources: Render,
             jsonschema.Draft202012Validator(json.loads(path.read_text())).validate(each)
             checked.add(each["kind"])
     assert {"InferenceService", "PrometheusRule", "PodMonitor"} <= checked
+
+
+WRONG = """
+apiVersion: headrace.dev/v1alpha1
+kind: InferenceApp
+metadata: {name: a}
+spec:
+  predictor: {class: "a:B"}
+  trigger: {topic: t}
+  networ: {}
+  access: {deployers: [{kind: Groups, nam: x}]}
+  network: true
+  domain: {host: Foo}
+  tracing: {sampling: 3}
+  metrics: {alerts: {objective: 1}}
+  quota: {}
+  cost: {team: a b}
+"""
+
+
+WORD = "a label's value has letters, digits, '.', '_' and '-', 63 at most, and none of '._-' at its ends"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (8, "networ: unknown key; did you mean network?"),
+        (9, "access.deployers.0.kind: 'Groups': must be User or Group or ServiceAccount; did you mean Group?"),
+        (9, "access.deployers.0.nam: unknown key; did you mean name?"),
+        (9, "access.deployers.0.name: is missing (The name, as the cluster's authentication knows it)"),
+        (10, "network: true: must be a mapping (KEY: VALUE lines)"),
+        (11, "domain.host: 'Foo': write a public host name in lower case, as pictures.example.com"),
+        (12, "tracing.sampling: 3: must be 1.0 or less"),
+        (13, "metrics.alerts.objective: 1: must be 0.9999 or less"),
+        (14, "quota: a mapping: a quota bounds the whole namespace, which others may use; add isolation: {}"),
+        (15, f"cost.team: 'a b': {WORD}"),
+    ],
+)
+def test_mistakes_are_told_with_place_and_remedy(line: int, said: str) -> None:
+    """All in one pass, also those within lists."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse_apps(WRONG, "f")
+    assert f"f:{line}: app a: spec.{said}" in raised.value.problems
+    assert len(raised.value.problems) == 10
+
+
+@pytest.mark.parametrize("version", ["1.32", "1.36"])
+def test_a_cluster_takes_every_core_resource(prod: MakeApp, resources: Render, version: str) -> None:
+    """Of the oldest and the newest Kubernetes supported, strictly; where the checker is installed."""
+    checker = pytest.importorskip("kubernetes_validate")
+    checked = set()
+    for each in resources(prod(**FULL)):
+        try:
+            checker.validate(each, version, strict=True)
+        except checker.SchemaNotFoundError:
+            continue
+        checked.add(each["kind"])
+    assert {"NetworkPolicy", "ResourceQuota", "PodDisruptionBudget", "Role", "Deployment"} <= checked
 
 
 def test_the_laundry_list_names_every_concern_and_its_test() -> None:

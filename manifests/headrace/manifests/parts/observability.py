@@ -53,8 +53,8 @@ class Tracing(Part):
 class Alerts(Part):
     """When somebody is told."""
 
-    objective: Annotated[float, Field(ge=0.5, lt=1, strict=False)] = 0.99
-    """Share of events that shall be answered, 0.5 to under 1: the budget that burns."""
+    objective: Annotated[float, Field(ge=0.5, le=0.9999, strict=False)] = 0.99
+    """Share of events that shall be answered, 0.5 to 0.9999: what is left of it is the budget that burns."""
     cold_start: Duration = timedelta(minutes=2)
     """What a cold start may take at the 95th percentile, 1s to 1h."""
     lag_for: Duration = timedelta(minutes=5)

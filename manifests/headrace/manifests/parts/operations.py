@@ -8,10 +8,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from headrace.manifests import names
+from headrace.manifests.parts import values
 from headrace.manifests.parts.part import Bytes, Cores, Duration, Part
 
 _SECOND = timedelta(seconds=1)
-Label = Annotated[str, AfterValidator(names.version)]
+Label = Annotated[str, AfterValidator(values.label)]
 
 
 class Rollout(Part):

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
 _HOST = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z][-a-z0-9]{0,61}[a-z0-9]\Z")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")
 _LONGEST = 253
 
 
@@ -15,6 +16,15 @@ def resource_name(value: str) -> str:
     """The name of a resource of the cluster (DNS-1123 subdomain)."""
     if not _NAME.match(value) or len(value) > _LONGEST:
         raise ValueError("a resource's name has lower-case letters, digits, '-' and '.', 253 at most")
+    return value
+
+
+def label(value: str) -> str:
+    """The value of a label."""
+    if not _LABEL.match(value):
+        raise ValueError(
+            "a label's value has letters, digits, '.', '_' and '-', 63 at most, and none of '._-' at its ends"
+        )
     return value
 
 
