@@ -16,14 +16,14 @@ _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
-def key(value: str) -> str:
+def legal_key(value: str) -> str:
     """A key of a Secret or ConfigMap."""
     if not _KEY.match(value) or value in (".", ".."):
         raise ValueError("a key has letters, digits, '-', '_' and '.', 253 at most")
     return value
 
 
-def prefix(value: str) -> str:
+def legal_prefix(value: str) -> str:
     """What stands before each variable's name."""
     if not _PREFIX.match(value):
         raise ValueError("a prefix has letters, digits and '_', and starts with no digit")
@@ -31,7 +31,7 @@ def prefix(value: str) -> str:
 
 
 ResourceName = Annotated[str, AfterValidator(values.resource_name)]
-Key = Annotated[str, AfterValidator(key)]
+Key = Annotated[str, AfterValidator(legal_key)]
 Variable = Annotated[str, AfterValidator(names.variable)]
 Environment = dict[Variable, str]
 
@@ -54,7 +54,7 @@ class Source(Part):
     """The ConfigMap's name."""
     secret: ResourceName | None = None
     """The Secret's name; write one of `configMap` and `secret`."""
-    prefix: Annotated[str, AfterValidator(prefix)] | None = None
+    prefix: Annotated[str, AfterValidator(legal_prefix)] | None = None
     """Stands before each name."""
 
     @field_validator("secret")
