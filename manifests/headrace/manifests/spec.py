@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic.alias_generators import to_camel
 
 from headrace.manifests import names
 from headrace.manifests.parts.compute import Nodes, Resources
@@ -147,7 +148,7 @@ class Transformer(Component):
     @field_validator("collocated")
     @classmethod
     def _in_one_pod(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  # pydantic's signature
-        own = [name for name, usual in _OF_THE_POD.items() if info.data.get(name, usual) != usual]
+        own = [to_camel(name) for name, usual in _OF_THE_POD.items() if info.data.get(name, usual) != usual]
         if value and own:
             raise ValueError(f"in the predictor's pods the predictor's settings hold; remove {' and '.join(own)} here")
         return value
