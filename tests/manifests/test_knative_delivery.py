@@ -97,9 +97,10 @@ def test_no_answer_goes_round(app_of: MakeApp) -> None:
     spec = {"trigger": {"delivery": "knative-broker"}, "results": {"topic": "answers"}}
     resources = render(app_of(metadata={"namespace": "lab"}, spec=spec), OPTIONS)
     asked, answered = (one(resources, "Trigger", name)["spec"] for name in ("echo", "echo-results"))
-    event = {"type": "com.example.word", "source": "/words"}
-    assert passes(asked["filters"], event)
-    assert not passes(answered["filters"], event)
+    for kind in ("com.example.word", "dev.headrace.inferences", "x"):
+        event = {"type": kind, "source": "/headrace/lab/echo"}
+        assert passes(asked["filters"], event)
+        assert not passes(answered["filters"], event)
     for kind in (RESULT_TYPE, ERROR_TYPE):
         own, other = ({"type": kind, "source": f"/headrace/lab/{name}"} for name in ("echo", "other"))
         assert not passes(asked["filters"], own)

@@ -96,6 +96,15 @@ def test_values_reach_what_they_are_for(pictures: Path) -> None:
     assert found == json.loads(text)
 
 
+def test_a_resource_may_have_many_values() -> None:
+    """The tenth is not taken for the first."""
+    images = [OPTIONS.image, *(OPTIONS.kafka for _ in range(11)), OPTIONS.image]
+    about = {"name": "x", "labels": {"app.kubernetes.io/name": "x"}}
+    resource = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"all": images}}
+    values, (template,) = chart_of(helm("many", [resource], OPTIONS))
+    assert evaluated(template, values) == resource
+
+
 def test_lists_of_servers_follow_the_value() -> None:
     """Knative wants the servers as a list: as many as the value names."""
     values, templates = chart_of(helm("tricky", render_all(parse_apps(TRICKY, "f"), OPTIONS), OPTIONS))
