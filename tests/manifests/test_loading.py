@@ -68,6 +68,16 @@ MISTAKES: list[tuple[Document, str, list[str]]] = [
     ({"trigger": {"topic": "x" * 240}}, "spec.trigger.deadLetters", ["too long", "name the dead letters' topic"]),
     ({"trigger": {"filter": "type = 'a'"}}, "spec.trigger.filter", ["filters are not supported in this version"]),
     ({"trigger": {"filters": [{}]}}, "spec.trigger.filters", ["filters are not supported in this version"]),
+    (
+        {"externalSecrets": [{"name": "m", "store": "v", "keys": {}}]},
+        "spec.externalSecrets.0.keys",
+        ["one entry at least"],
+    ),
+    (
+        {"predictor": {"secrets": {"T": {"name": "m", "key": "k", "kye": "k"}}}},
+        "spec.predictor.secrets.T.kye",
+        ["did you mean key?"],
+    ),
     ({"trigger": {"delivery": "knative"}}, "spec.trigger.delivery", ["did you mean knative-source?"]),
     ({"trigger": {"ordering": "keys"}}, "spec.trigger.ordering", ["'keys'", "none or key or partition", "mean key?"]),
     ({"trigger": {"retry": {"backoff": "exponental"}}}, "spec.trigger.retry.backoff", ["did you mean exponential?"]),

@@ -32,6 +32,8 @@ _WANTED = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
+    "too_short": "must hold one entry at least",
+    "string_too_short": "must not be empty",
     "dict_type": "must be a mapping (KEY: VALUE lines)",
     "model_type": "must be a mapping (KEY: VALUE lines)",
     "model_attributes_type": "must be a mapping (KEY: VALUE lines)",
