@@ -79,6 +79,40 @@ vaults = st.fixed_dictionaries(
 )
 
 
+PARTS: dict[str, list[Any]] = {
+    "access": [
+        {},
+        {"storageSecrets": ["s"], "deployers": [{"name": "dev"}], "viewers": [{"kind": "User", "name": "a@b"}]},
+    ],
+    "network": [{}, {"egress": [{"cidr": "10.1.0.0/16", "port": 5432}]}],
+    "domain": [{"host": "a.example.com"}, {"host": "b.example.com", "certificate": "issuer", "issuer": "le"}],
+    "protection": [
+        {},
+        {"maxRequest": "1Mi", "rate": 5, "burst": 9, "waf": {"plugin": "oci://r.io/coraza:1", "rules": ["x"]}},
+    ],
+    "tracing": [{}, {"endpoint": "http://otel.lab:4318"}, {"collector": {"export": "https://t.example.com:4318"}}],
+    "metrics": [{}, {"interval": "5s", "labels": {"release": "x"}, "alerts": {"objective": 0.999, "lagFor": "90s"}}],
+    "logging": [{}, {"format": "text", "level": "debug"}],
+    "rollout": [{}, {"canary": 10, "duration": "0s", "tags": True}],
+    "disruption": [{}, {"models": True, "priority": -5}],
+    "cost": [{"team": "a", "env": "prod"}],
+    "isolation": [{}],
+}
+"""Each concern of production, as little and as much as it can be said."""
+
+
+@st.composite
+def production(draw: st.DrawFn) -> dict[str, Any]:
+    """Some concerns of production; those that need another come with it."""
+    drawn: dict[str, Any] = draw(
+        st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in PARTS.items()})
+    )
+    if "isolation" in drawn:
+        drawn |= draw(st.sampled_from([{}, {"quota": {}}, {"quota": {"cpu": 40, "gpu": 2}}]))
+    jwt = {"jwt": {"issuer": "https://id.example.com"}} if "domain" in drawn else {}
+    return drawn | draw(st.sampled_from([{}, {"mesh": {}}, {"mesh": jwt}]))
+
+
 @st.composite
 def triggers(draw: st.DrawFn, delivery: str) -> dict[str, Any]:
     """How events come."""
@@ -125,5 +159,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "externalSecrets": st.lists(vaults, max_size=2, unique_by=lambda each: str(each["name"])),
     }
     spec |= draw(st.fixed_dictionaries({}, optional=further))
+    if draw(st.booleans()):
+        spec |= draw(production())
     metadata = {"name": draw(words), "namespace": draw(st.sampled_from(["default", "lab"])), "labels": {"team": "a"}}
     return {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceApp", "metadata": metadata, "spec": spec}

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
 
 from headrace.manifests.loading import load_apps, parse_apps
 from headrace.manifests.options import RenderOptions
 from headrace.manifests.packaging.helm import helm
+from headrace.manifests.profiles import with_profile
 from headrace.manifests.rendering import render_all
+from headrace.manifests.spec import InferenceApp
+
+from ..specs import documents  # noqa: TID252  # tests are no package, and have no absolute name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +72,16 @@ def test_the_chart_with_its_own_values_is_what_is_rendered(pictures: Path, profi
     """Nothing is lost, added or changed on the way, under any profile."""
     resources = render_all(load_apps(pictures, profile), OPTIONS)
     values, templates = chart_of(helm("pictures", resources, OPTIONS))
+    assert [evaluated(each, values) for each in templates] == resources
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(documents())
+def test_any_apps_chart_is_what_is_rendered(document: dict[str, Any]) -> None:
+    """Under `prod`, whose dashboards and alerts are full of braces, and with whatever else the spec allows."""
+    app = with_profile(InferenceApp.model_validate(document), "prod")
+    resources = render_all([app], OPTIONS)
+    values, templates = chart_of(helm(app.name, resources, OPTIONS))
     assert [evaluated(each, values) for each in templates] == resources
 
 

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.manifests.loading import load_apps, parse_apps
 from headrace.manifests.packaging.files import identity
 from headrace.manifests.packaging.kustomize import json_patch, kustomize
+from headrace.manifests.profiles import with_profile
 from headrace.manifests.rendering import render_all
+from headrace.manifests.spec import InferenceApp
+
+from ..specs import documents  # noqa: TID252  # tests are no package, and have no absolute name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,6 +130,17 @@ def test_kubectl_builds_base_and_overlays(case: tuple[Files, dict[str, list[Reso
         )
         assert done.returncode == 0, done.stderr
         assert by_identity(yaml.safe_load_all(done.stdout)) == by_identity(resources)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(documents())
+def test_any_apps_overlay_holds_what_the_profile_renders(document: dict[str, Any]) -> None:
+    """Whatever the spec allows."""
+    app = InferenceApp.model_validate(document)
+    wanted = {profile: render_all([with_profile(app, profile)]) for profile in PROFILES[:3]}
+    files = kustomize(render_all([app]), wanted)
+    for profile, resources in wanted.items():
+        assert by_identity(built(files, profile)) == by_identity(resources)
 
 
 def test_the_cases_add_change_and_remove(pictures: Path) -> None:
