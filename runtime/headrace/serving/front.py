@@ -94,7 +94,7 @@ class Front:
             request = Request(scope["method"], scope["path"], headers, body)
             response = await self._answer(request, receive)
         except PayloadTooLargeError as fault:
-            # The rest of the body is not read: the connection cannot be used again.
+            # Perhaps not all of the body was read: the connection cannot be used again.
             response = json_response({"error": str(fault)}, 413, {"connection": "close"})
         if self.draining:
             response = Response(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 
+MOST_DISCARDED = 256 * 1024 * 1024
+"""Bytes of a refused body that are read for the client's sake; after that the connection breaks."""
+
 
 class ClientGoneError(Exception):
     """The client closed the connection before its request was read or answered: there is nobody to answer."""
@@ -74,6 +77,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
     """
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
+        await _discard(receive, headers)
         raise _too_large(limit)
     first, more = await _chunk(receive)
     if not more and len(first) <= limit:
@@ -83,6 +87,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
         part, more = await _chunk(receive)
         body += part
     if len(body) > limit:
+        if more:
+            await _discard(receive, headers)
         raise _too_large(limit)
     return body
 
@@ -98,6 +104,20 @@ async def send_response(send: Send, response: Response) -> None:
             data = part if isinstance(part, bytes) else str(part).encode()
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _discard(receive: Receive, headers: Mapping[str, str]) -> None:
+    """Read what is left of a refused body and keep nothing of it.
+
+    A client that still sends while its connection is closed sees a reset, and never the 413 that says why. One that
+    waits to be asked for the body (``Expect: 100-continue``) sends none, and is not asked.
+    """
+    if headers.get("expect", "").lower() == "100-continue":
+        return
+    discarded, more = 0, True
+    while more and discarded <= MOST_DISCARDED:
+        part, more = await _chunk(receive)
+        discarded += len(part)
 
 
 async def _chunk(receive: Receive) -> tuple[bytes, bool]:

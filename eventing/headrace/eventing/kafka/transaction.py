@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 MOST_RECORD_BYTES = 64 * 1024 * 1024
 """Bytes of the largest record the client itself lets through; the topic's own limit is the broker's to enforce."""
+REQUEST_TIMEOUT = 5_000
+"""Milliseconds for one answer of the broker; a connection that died without a word is noticed so."""
+DELIVERY_TIMEOUT = 10_000
+"""Milliseconds for a record to be acknowledged. kafka-python 3.0 may sit on a batch after its broker came back until
+this is over (the default is two minutes); a new producer then writes it at once."""
 TIMEOUT = 15_000
 """Milliseconds after which the broker aborts a transaction whose writer is gone: so long at most do readers of the
 results wait behind a writer that was killed and never came back."""
@@ -99,6 +104,9 @@ class TransactionalWriter:
                 transaction_timeout_ms=TIMEOUT,
                 max_request_size=MOST_RECORD_BYTES,
                 linger_ms=0,
+                request_timeout_ms=REQUEST_TIMEOUT,
+                delivery_timeout_ms=DELIVERY_TIMEOUT,
+                max_block_ms=TIMEOUT,
                 client_id="headrace-dispatcher",
             )
             self._producer.init_transactions()
