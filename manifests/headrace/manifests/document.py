@@ -47,15 +47,18 @@ class Document:
         return self.lines.get(path, 1)
 
 
-def read_documents(text: str) -> tuple[list[Document], list[Problem]]:
-    """Every document that is not empty, and every fault; a syntax error ends the reading."""
+def read_documents(text: str, *, most_nodes: int = _MOST_NODES) -> tuple[list[Document], list[Problem]]:
+    """Every document that is not empty, and every fault; a syntax error ends the reading.
+
+    A document of more than ``most_nodes`` values, aliases written out, is a fault.
+    """
     documents: list[Document] = []
     problems: list[Problem] = []
     try:
         # Loaders scan for unprintable characters when made, hence inside the block.
         loader = _Loader(text)
         while loader.check_node():
-            unfolding = _Unfolding(loader, problems)
+            unfolding = _Unfolding(loader, problems, most_nodes)
             node = loader.get_node()
             assert node is not None  # check_node said so
             value = unfolding.value_of(node, ())
@@ -94,6 +97,7 @@ class _Unfolding:
 
     loader: _Loader
     problems: list[Problem]
+    most_nodes: int
     lines: dict[Path, int] = field(default_factory=dict)
     count: int = 0
 
@@ -102,7 +106,7 @@ class _Unfolding:
         self.lines.setdefault(path, line)
         self.count += 1
         # An alias can hold itself, or double in size ten times over: bound both.
-        if self.count > _MOST_NODES or len(path) > _DEEPEST:
+        if self.count > self.most_nodes or len(path) > _DEEPEST:
             raise _TooLargeError(Problem(line, "this unfolds to more than any app needs; remove the aliases (*NAME)"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "logs": "Print what the processes of `headrace up` wrote.",
     "status": "Show what the running `headrace up` does: services, replicas, addresses.",
     "render": "Print the Kubernetes manifests of a headrace.yaml.",
+    "lint": "Find what is wrong with Kubernetes manifests, ours or any.",
     "schema": "Print the JSON Schema of headrace.yaml, for editors.",
     "serve": "Serve one model class over HTTP: what an InferenceService's containers run.",
     "dispatch": "Deliver a topic's events to an app and its answers to Kafka: what the dispatcher runs.",
