@@ -203,7 +203,7 @@ async def until(true: Callable[[], bool]) -> None:
 
     async def waiting() -> None:
         while not true():  # noqa: ASYNC110  # a state, and no event tells of it
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)  # not 0: a loop that spins leaves the clients' threads no time
 
     await asyncio.wait_for(waiting(), 30)
 

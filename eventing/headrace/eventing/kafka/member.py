@@ -65,7 +65,6 @@ class KafkaMember:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-read")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="kafka-write")
         self._consumer: Any = None
-        self._group_metadata: Any = None
         self._paused: AbstractSet[Partition] = frozenset()
         self._arrived: set[Partition] = set()
         """Assigned, and not yet told to the listener."""
@@ -94,7 +93,7 @@ class KafkaMember:
 
     async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
         """One transaction."""
-        await self._loop.run_in_executor(self._writing, self._writer.write, records, done, self._group_metadata)
+        await self._loop.run_in_executor(self._writing, self._write, records, done)
 
     async def close(self) -> None:
         """Leave the group."""
@@ -102,6 +101,13 @@ class KafkaMember:
         await self._loop.run_in_executor(self._writing, self._writer.close)
         self._reading.shutdown(wait=False)
         self._writing.shutdown(wait=False)
+
+    # --- on the writing thread ---
+
+    def _write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+        # The group is asked for now, not at the last poll: its generation may be a newer one, and Kafka fences the
+        # older (KIP-447). It is a snapshot, the one call of the consumer that any thread may make.
+        self._writer.write(records, done, self._consumer.group_metadata())
 
     # --- on the reading thread ---
 
@@ -128,7 +134,6 @@ class KafkaMember:
         try:
             self._apply_pauses()
             batches = self._consumer.poll(timeout_ms=POLL, max_records=most)
-            self._group_metadata = self._consumer.group_metadata()
             arrived, self._arrived = self._arrived, set()
             committed = {partition: self._committed(partition) for partition in sorted(arrived)}
         except KafkaError as fault:
@@ -151,11 +156,12 @@ class KafkaMember:
     def _close(self) -> None:
         if self._consumer is None:
             return
+        life = self._consumer.group_metadata()
         self._consumer.close(autocommit=False)
-        if self._name is not None and self._group_metadata is not None:
+        if self._name is not None and life.member_id:
             # A named member does not leave by itself (KIP-345): its partitions would wait for the session to expire.
             with contextlib.suppress(HeadraceError):
-                remove_member(self._bootstrap, self._group, name=self._name, member_id=self._group_metadata.member_id)
+                remove_member(self._bootstrap, self._group, name=self._name, member_id=life.member_id)
 
     # --- on kafka-python's network thread ---
 
