@@ -21,6 +21,8 @@ _LARGEST = 32 << 20
 _MOST_NODES = 1_000_000
 _APP = "headrace.dev/"
 _KUSTOMIZATION = "kustomization.yaml"
+_TWICE = "given twice"
+"""In the problem of a key that stands twice: the rest of the document is read all the same."""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,8 @@ def _decoded(content: bytes, name: str) -> str:
 def _add(name: str, bundle: str, text: str, found: Sources) -> None:
     documents, problems = read_documents(text, most_nodes=_MOST_NODES)
     found.findings += [_yaml_fault(name, problem, text) for problem in problems]
+    if any(_TWICE not in problem.text for problem in problems):
+        return  # of a text that is not YAML only a part was read: what is said of it could be false
     found.apps += sum(map(_is_app, documents))
     if any(map(_is_app, documents)) and not problems:
         found.findings += _app_faults(name, text)
@@ -142,7 +146,7 @@ def _resources(name: str, bundle: str, document: Document, found: Sources) -> It
 def _yaml_fault(name: str, problem: Problem, text: str) -> Finding:
     lines = text.splitlines()
     line = lines[problem.line - 1] if 0 < problem.line <= len(lines) else ""
-    if "given twice" in problem.text:
+    if _TWICE in problem.text:
         return _file_fault(name, problem.line, "yaml/duplicate-key", problem.text, "remove one: the last would win")
     remedy = "correct the YAML"
     if "{{" in line or "{{" in text:
