@@ -33,6 +33,7 @@ def dispatch(
     """
     from headrace.manifests.loading import load_apps
 
+    _refuse_secured_kafka()
     chosen = _choose(load_apps(file), app, file)
     url = sink or os.environ.get("K_SINK")
     if not url:
@@ -40,6 +41,16 @@ def dispatch(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
     asyncio.run(_run(chosen, kafka_address(kafka), url, concurrency))
+
+
+def _refuse_secured_kafka() -> None:
+    # Rendered for an app with `spec.kafka`. Better said here than found out by connections that a broker breaks off.
+    protocol = os.environ.get("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
+    if protocol != "PLAINTEXT":
+        raise ConfigurationError(
+            f"KAFKA_SECURITY_PROTOCOL={protocol}: this version speaks to Kafka without TLS and login only",
+            hint="give the dispatcher a PLAINTEXT listener, or wait for the next version",
+        )
 
 
 def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:

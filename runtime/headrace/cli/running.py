@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headrace.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -39,7 +41,11 @@ def twin_of(
         settings: How the twin itself behaves.
         on_event: Called with everything that happens.
         echo: Called with every line that a process writes.
+
+    Raises:
+        ConfigurationError: an app asks for what only a cluster can do; every such field is named.
     """
+    _refuse_what_needs_a_cluster(apps)
     from headrace.local.settings import DEFAULTS
     from headrace.local.state import RunningApp
     from headrace.local.twin import Twin
@@ -60,6 +66,21 @@ def twin_of(
         echo=echo,
         create_topics=_create_topics,
     )
+
+
+def _refuse_what_needs_a_cluster(apps: Sequence[InferenceApp]) -> None:
+    problems = [
+        f"app {app.name}: spec.{field}: {value}: the twin does not do this"
+        for app in apps
+        for field, value, missing in (
+            ("trigger.delivery", app.spec.trigger.delivery, app.spec.trigger.delivery != "headrace"),
+            ("transformer.collocated", "true", bool(app.spec.transformer and app.spec.transformer.collocated)),
+        )
+        if missing
+    ]
+    if problems:
+        hint = "leave the field out here; `headrace render` knows it"
+        raise ConfigurationError("Not to be run on this machine", problems=tuple(problems), hint=hint)
 
 
 async def _create_topics(bootstrap: str, topics: tuple[Topic, ...]) -> None:
