@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import TYPE_CHECKING
 
 from headrace.manifests.lint.finding import Hit, Joint, Rule
@@ -90,7 +89,7 @@ def _secret(manifest: Manifest) -> Iterator[Hit]:
     for key, value in mapping(manifest.body.get("data")).items():
         try:
             base64.b64decode("".join(text(value).split()), validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; so is what is not ASCII
             yield Hit(("data", key), "is not base64", "encode it, or write it under stringData")
 
 
