@@ -56,7 +56,7 @@ def render(
 
     chosen = _form(form, output, profile)
     apps = load_apps(file, profile)
-    options = _options(kafka, image)
+    options = render_options(kafka, image)
     resources = render_all(apps, options)
     if output is None:
         typer.echo(to_yaml(resources), nl=False)
@@ -82,7 +82,12 @@ def _form(form: str, output: Path | None, profile: str | None) -> Form:
     return cast("Form", form)
 
 
-def _options(kafka: str | None, image: str | None) -> RenderOptions:
+def render_options(kafka: str | None, image: str | None) -> RenderOptions:
+    """The cluster that manifests are rendered for.
+
+    Raises:
+        ConfigurationError: the address is no list of HOST:PORT.
+    """
     from headrace.manifests.options import RenderOptions, default_image, strimzi_of
 
     usual = RenderOptions()

@@ -88,13 +88,13 @@ class History:
     """The records of one app in a cluster."""
 
     def __init__(self, api: ClusterApi, app: str, namespace: str) -> None:
-        self._api = api
+        self.api = api
         self._app = app
         self._namespace = namespace
 
     async def applied(self) -> tuple[Reference, ...]:
         """Every resource that the app was ever given and that was not pruned since."""
-        found = (await self._api.find(Query("v1", "ConfigMap", self._namespace, self._deployed))).first
+        found = (await self.api.find(Query("v1", "ConfigMap", self._namespace, self._deployed))).first
         try:
             listed = json.loads((found or {}).get("data", {}).get("resources", "[]"))
             return tuple(Reference(*each) for each in listed)
@@ -112,7 +112,7 @@ class History:
     async def revisions(self) -> list[Revision]:
         """The deploys that are kept, oldest first."""
         labels = {MANAGED: OWNER, NAME: self._app, _COMPONENT: "revision"}
-        found = await self._api.find(Query("v1", "ConfigMap", self._namespace, labels=labels))
+        found = await self.api.find(Query("v1", "ConfigMap", self._namespace, labels=labels))
         revisions = [revision for each in found.items if (revision := _read(each))]
         return sorted(revisions, key=lambda each: each.number)
 
@@ -136,13 +136,13 @@ class History:
         good = [each.number for each in revisions if each.state == "deployed"]
         for each in revisions[:-KEPT_REVISIONS]:
             if each.number != (good[-1] if good else 0):
-                await self._api.delete(self._reference(self._named(each.number)))
+                await self.api.delete(self._reference(self._named(each.number)))
 
     async def forget(self) -> None:
         """Remove everything that is known of the app."""
         for each in await self.revisions():
-            await self._api.delete(self._reference(self._named(each.number)))
-        await self._api.delete(self._reference(self._deployed))
+            await self.api.delete(self._reference(self._named(each.number)))
+        await self.api.delete(self._reference(self._deployed))
 
     @property
     def _deployed(self) -> str:
@@ -161,7 +161,7 @@ class History:
         about = {"name": name, "namespace": self._namespace, "labels": labels, "annotations": annotations or {}}
         record = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, **content}
         # By force: the records are Headrace's alone.
-        await self._api.apply(record, force=True)
+        await self.api.apply(record, force=True)
 
 
 def _read(record: Resource) -> Revision | None:
