@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -46,7 +47,7 @@ class _Face:
         self._faults.seen.append(f"{request.method} {request.path}")
         if fault := self._faults.next(request.method, request.path):
             if fault.status == 0:
-                _hang_up(request)
+                return _hung_up(request)
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
             body = StatusError(fault.status, "Fault", f"scripted fault {fault.status}").body
             return web.json_response(body, status=fault.status, headers=headers)
@@ -147,7 +148,8 @@ class _Face:
 
     async def _watch(self, request: web.Request, query: Query) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
+        with suppress(ConnectionResetError):
+            await response.prepare(request)
         since = int(request.query.get("resourceVersion", "0"))
         name = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
         query = Query(query.api_version, query.kind, query.namespace, name, query.labels)
@@ -175,15 +177,11 @@ async def _line(response: web.StreamResponse, event: Resource) -> None:
     await response.write(json.dumps(event).encode() + b"\n")
 
 
-def _hang_up(request: web.Request) -> None:
-    """Drop the connection without an answer, as a server does that dies.
-
-    Raises:
-        ConnectionResetError: always, so that aiohttp sends nothing.
-    """
+def _hung_up(request: web.Request) -> web.Response:
+    """Drop the connection without an answer, as a server does that dies; what is returned reaches nobody."""
     if request.transport is not None:
         request.transport.abort()
-    raise ConnectionResetError
+    return web.Response()
 
 
 def _labels(request: web.Request) -> dict[str, str]:
