@@ -195,8 +195,9 @@ def _check_mapping(file: SchemaFile, schema: Schema, value: dict[str, Any], path
     known = schema.get("properties", {})
     for key in schema.get("required", ()):
         if value.get(key) is None:
-            near = [each for each in value if each not in known and nearest(each, [key])]
-            if not near:  # else the misspelt one is told
+            # A misspelt one is told as such, where unknown fields are told at all.
+            closed = schema.get("additionalProperties") is False
+            if not closed or not any(each not in known and nearest(each, [key]) for each in value):
                 yield Fault("schema/required", path, f"{key} is missing", f"write {key}: ...")
     if len(value) > schema.get("maxProperties", len(value)) or len(value) < schema.get("minProperties", 0):
         yield Fault("schema/value", path, f"has {len(value)} keys", _count_remedy(schema, "Properties", "keys"))
