@@ -5,15 +5,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-MYPY_FLAGS ?=
+IMAGES ?= headrace
+VARIANT ?= cpu
 
-.PHONY: help demo test check format setup clean
+.PHONY: help demo test check format setup images sbom clean
 
 help:
 	@echo "make demo    pictures through Kafka, a transformer and a predictor, from zero replicas and back"
 	@echo "make test    style, types, layers and all tests"
 	@echo "make check   style, types and layers alone"
 	@echo "make format  format the code"
+	@echo "make images  container images of predictor, transformer, dispatcher (needs a Docker engine)"
+	@echo "make sbom    a CycloneDX bill of what is installed, in sbom.cdx.json"
 	@echo "make clean   take $(VENV) away"
 
 demo: $(STAMP)
@@ -25,12 +28,21 @@ test: check
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(MYPY_FLAGS)
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+images:
+	for target in predictor transformer dispatcher; do \
+	    docker build -f images/Dockerfile --target $$target --build-arg VARIANT=$(VARIANT) \
+	        -t $(IMAGES)/headrace-$$target . || exit 1; \
+	done
+
+sbom: $(STAMP)
+	$(BIN)/python scripts/sbom > sbom.cdx.json
 
 setup: $(STAMP)
 

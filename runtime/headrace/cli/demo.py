@@ -15,9 +15,10 @@ from headrace.errors import HeadraceError
 from headrace.local.state import Home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from headrace.cli.demo_report import DemoFacts
+    from headrace.cli.demo_run import Answer
     from headrace.local.status import TwinEvent
     from headrace.local.trace_tree import Branch
     from headrace.local.twin import Twin
@@ -100,31 +101,38 @@ async def _show(twin: Twin, app: InferenceApp, pictures: list[Path], output: str
             cold = await run.ask([pictures[:1], pictures[1:]], table.add)
         warm = await run.ask([pictures], lambda _: None)
         (alone,) = await run.ask([pictures[:1]], lambda _: None)
-        trace = await _whole_trace(cold[0].event_id, twin)
-        facts = DemoFacts(cold, warm, alone, trace, 0.0)
+        first, trace = await _waking_trace(cold, twin)
+        facts = DemoFacts(cold, first, warm, alone, trace, 0.0)
         if output != "json":
             print_facts(facts, output)
-            say(f"\nThe way of {cold[0].picture}, with the cold start in it:")
+            say(f"\nThe way of {first.picture}, with the cold start in it:")
             print_branches(trace)
             say(f"\nNothing comes any more; after {IDLE} s without an event the model servers go.")
         seconds = await run.back_at_zero()
         say(f"Back at zero replicas after {seconds:.1f} s.")
         say(f"\nAgain: headrace trace {cold[-1].event_id}   ({cold[-1].picture})")
-        return DemoFacts(cold, warm, alone, trace, seconds)
+        return DemoFacts(cold, first, warm, alone, trace, seconds)
     finally:
         run.close()
 
 
-async def _whole_trace(event_id: str, twin: Twin) -> tuple[Branch, ...]:
-    """The event's trace, once every span has a parent in the store and the result's publishing is among them."""
+async def _waking_trace(answers: Sequence[Answer], twin: Twin) -> tuple[Answer, tuple[Branch, ...]]:
+    """The picture that woke the models, and its trace once every span of it has its parent in the store.
+
+    That is the first one, unless the dispatcher came up so late that it found several.
+    """
     from headrace.cli.trace import branches_of
 
-    branches: tuple[Branch, ...] = ()
     deadline = asyncio.get_running_loop().time() + TRACE_PATIENCE
     while asyncio.get_running_loop().time() < deadline:
-        with suppress(HeadraceError):
-            branches = branches_of(event_id, twin.home.traces)
-        if branches and not any(branch.orphan for branch in branches):
-            break
+        for answer in answers:
+            with suppress(HeadraceError):
+                branches = branches_of(answer.event_id, twin.home.traces)
+                if any(map(_woke, branches)) and not any(branch.orphan for branch in branches):
+                    return answer, branches
         await asyncio.sleep(0.1)
-    return branches
+    return answers[0], branches_of(answers[0].event_id, twin.home.traces)
+
+
+def _woke(branch: Branch) -> bool:
+    return branch.span.name == "cold start" or any(map(_woke, branch.children))

@@ -28,12 +28,14 @@ class DemoFacts:
 
     cold: Sequence[Answer]
     """The first round, from zero replicas."""
+    first: Answer
+    """The one of them that woke the models."""
     warm: Sequence[Answer]
     """The second round."""
     alone: Answer
     """One picture alone, warm."""
     trace: Sequence[Branch]
-    """Of the first event."""
+    """Of the event that woke the models."""
     back_at_zero_seconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class DemoFacts:
         return {
             "pictures": [asdict(answer) for answer in self.cold],
             "latency_ms": {
-                "cold_first": self.cold[0].latency_ms,
+                "cold_first": self.first.latency_ms,
                 "cold_last": max(answer.latency_ms for answer in self.cold),
                 "warm_median": statistics.median(answer.latency_ms for answer in self.warm),
                 "warm_last": max(answer.latency_ms for answer in self.warm),

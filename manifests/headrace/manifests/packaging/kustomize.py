@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from headrace.manifests.packaging.files import Files, file_name, identity
 from headrace.manifests.yaml_text import to_yaml
 
@@ -34,7 +36,7 @@ def kustomize(base: Sequence[Resource], overlays: Mapping[str, Sequence[Resource
 def json_patch(old: Any, new: Any, path: str = "") -> Iterator[dict[str, Any]]:
     """The operations that make ``new`` of ``old``; a list that differs is replaced as a whole."""
     if not isinstance(old, dict) or not isinstance(new, dict):
-        if old != new or type(old) is not type(new):
+        if not _same(old, new):
             yield {"op": "replace", "path": path, "value": new}
         return
     for key, value in old.items():
@@ -46,6 +48,11 @@ def json_patch(old: Any, new: Any, path: str = "") -> Iterator[dict[str, Any]]:
     for key, value in new.items():
         if key not in old:
             yield {"op": "add", "path": f"{path}/{str(key).translate(_POINTER)}", "value": value}
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether the two are the same in YAML; to Python, False is 0 and 1 is 1.0, however deep they stand."""
+    return orjson.dumps(old, option=orjson.OPT_SORT_KEYS) == orjson.dumps(new, option=orjson.OPT_SORT_KEYS)
 
 
 def _overlay(base: Sequence[Resource], wanted: Sequence[Resource]) -> Files:
