@@ -1,8 +1,8 @@
 """A consumer-group member on Kafka: the ``EventLog`` of production.
 
 Threads: the consumer belongs to one thread, the transactional producer to another, both to this object; the event
-loop only waits for them. The rebalance callbacks come on a thread of the driver's, where no call of the consumer may
-be made: they are short, and hand over to the loop and to the next poll.
+loop only waits for them. kafka-python runs the rebalance callbacks on its network thread, where no call of the
+consumer may be made: they are short, and hand over to the loop and to the next poll.
 """
 
 from __future__ import annotations
@@ -13,28 +13,32 @@ import logging
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from headrace.errors import HeadraceError, TakenOverError
-from headrace.eventing.kafka.driver import ConsumerOptions, driver_of
-from headrace.eventing.kafka.settings import as_settings
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+
+from headrace.errors import HeadraceError
+from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.topics import remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
+from headrace.eventing.log import Committed, Partition, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from headrace.eventing.kafka.driver import Consumer, Membership
-    from headrace.eventing.kafka.settings import KafkaSettings
-    from headrace.eventing.log import Committed, OutgoingRecord, Partition, RebalanceListener, Record
+    from headrace.eventing.log import OutgoingRecord, RebalanceListener
 
 _log = logging.getLogger(__name__)
-POLL = 0.5
-"""Seconds that a poll waits for records."""
-SESSION = 10.0
-"""Seconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
-HEARTBEAT = 1.0
-"""Seconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
+POLL = 500
+"""Milliseconds that a poll waits for records."""
+SESSION = 10_000
+"""Milliseconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
+HEARTBEAT = 1_000
+"""Milliseconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
 REVOKE_MARGIN = 5.0
 """Seconds on top of the drain deadline before a revocation stops waiting for the loop."""
 
@@ -43,37 +47,28 @@ class KafkaMember:
     """One member; see :class:`headrace.eventing.log.EventLog`.
 
     Args:
-        kafka: The cluster.
+        bootstrap: ``HOST:PORT`` of the broker.
         topic: The topic to read.
         group: Consumer group.
         name: Names this member over its lives (a pod's name): a new life takes over the partitions of the old one at
             once and fences it. None for a member that has one life; its partitions wait for the session to expire.
         drain: Seconds that a revocation may wait for work under way.
-
-    Raises:
-        ConfigurationError: the driver is not installed, or a file of the settings is wrong.
     """
 
-    def __init__(
-        self, kafka: KafkaSettings | str, *, topic: str, group: str, name: str | None = None, drain: float = 10.0
-    ) -> None:
-        self._settings = as_settings(kafka)
-        self._driver = driver_of(self._settings)
+    def __init__(self, bootstrap: str, *, topic: str, group: str, name: str | None = None, drain: float = 10.0) -> None:
+        self._bootstrap = bootstrap
         self._topic = topic
         self._group = group
         self._drain = drain
         self._name = name
-        self._writer = TransactionalWriter(self._settings, f"{group}.{name or uuid.uuid4()}")
+        self._writer = TransactionalWriter(bootstrap, f"{group}.{name or uuid.uuid4()}")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-read")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="kafka-write")
-        self._consumer: Consumer | None = None
+        self._consumer: Any = None
         self._paused: AbstractSet[Partition] = frozenset()
         self._arrived: set[Partition] = set()
         """Assigned, and not yet told to the listener."""
         self._owned: set[Partition] = set()
-        self._held: list[Record] = []
-        """Delivered by the client, and not yet by a poll of this member."""
-        self._reached: dict[Partition, int] = {}
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see :class:`headrace.eventing.log.EventLog`."""
@@ -91,10 +86,6 @@ class KafkaMember:
         if still_ours := {p: known for p, known in committed.items() if p in self._owned}:
             self._listener.assigned(still_ours)
         return records
-
-    def reached(self) -> Mapping[Partition, int]:
-        """How far the last poll read; see :class:`headrace.eventing.log.EventLog`."""
-        return {partition: position for partition, position in self._reached.items() if partition in self._owned}
 
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """From the next poll on, deliver nothing of exactly these partitions."""
@@ -115,72 +106,66 @@ class KafkaMember:
 
     def _write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
         # The group is asked for now, not at the last poll: its generation may be a newer one, and Kafka fences the
-        # older (KIP-447).
-        self._writer.write(records, done, self._membership)
-
-    def _membership(self) -> Membership:
-        assert self._consumer is not None
-        return self._consumer.membership()
+        # older (KIP-447). It is a snapshot, the one call of the consumer that any thread may make.
+        self._writer.write(records, done, self._consumer.group_metadata())
 
     # --- on the reading thread ---
 
     def _open(self) -> None:
-        options = ConsumerOptions(
-            client_id="headrace-dispatcher",
-            group=self._group,
-            name=self._name,
-            session=SESSION,
-            heartbeat=HEARTBEAT,
-            wait=POLL,
-        )
-        with self._driver.faults(f"consume {self._topic} from Kafka at {self._settings.bootstrap}", self._settings):
-            self._consumer = self._driver.consumer(self._settings, options)
-            self._consumer.subscribe(self._topic, self)
-
-    def _poll(self, most: int) -> tuple[Mapping[Partition, Committed | None], list[Record]]:
         try:
-            with self._driver.faults(f"poll {self._topic} of Kafka at {self._settings.bootstrap}", self._settings):
-                return self._ask(most)
-        except TakenOverError:
-            raise
-        except HeadraceError as fault:
-            # The client has reconnected and retried by itself until here; the dispatcher polls again.
-            _log.warning("%s", fault)
-            return {}, []
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=self._bootstrap,
+                group_id=self._group,
+                group_instance_id=self._name,
+                client_id="headrace-dispatcher",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                session_timeout_ms=SESSION,
+                heartbeat_interval_ms=HEARTBEAT,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                fetch_max_wait_ms=POLL,
+            )
+            self._consumer.subscribe([self._topic], listener=_Callbacks(self))
+        except KafkaError as fault:
+            raise translate(fault, f"consume {self._topic} from Kafka at {self._bootstrap}") from fault
 
-    def _ask(self, most: int) -> tuple[Mapping[Partition, Committed | None], list[Record]]:
-        consumer = self._consumer
-        assert consumer is not None
-        self._reached = {}
-        consumer.pause(self._paused)
-        # What a poll has brought is kept until it is delivered: the client would never bring it again.
-        self._held += consumer.poll(POLL, most)
-        arrived = frozenset(self._arrived)
-        committed = consumer.committed(sorted(arrived)) if arrived else {}
-        if not self._held:
-            self._reached = consumer.positions()
-        self._arrived -= arrived
-        records, self._held = self._held, []
-        return committed, records
+    def _poll(self, most: int) -> tuple[dict[Partition, Committed | None], list[Record]]:
+        try:
+            self._apply_pauses()
+            batches = self._consumer.poll(timeout_ms=POLL, max_records=most)
+            arrived, self._arrived = self._arrived, set()
+            committed = {partition: self._committed(partition) for partition in sorted(arrived)}
+        except KafkaError as fault:
+            # kafka-python has reconnected and retried by itself until here; the dispatcher polls again.
+            _log.warning("poll of %s failed, polling again: %s: %s", self._topic, type(fault).__name__, fault)
+            return {}, []
+        return committed, [_record(raw) for batch in batches.values() for raw in batch]
+
+    def _apply_pauses(self) -> None:
+        owned = {Partition(*raw) for raw in self._consumer.assignment()}
+        paused = {Partition(*raw) for raw in self._consumer.paused()}
+        wanted = self._paused & owned
+        self._consumer.pause(*(TopicPartition(*p) for p in wanted - paused))
+        self._consumer.resume(*(TopicPartition(*p) for p in (paused & owned) - wanted))
+
+    def _committed(self, partition: Partition) -> Committed | None:
+        known = self._consumer.committed(TopicPartition(*partition), metadata=True)
+        return Committed(known.offset, known.metadata or "") if known is not None and known.offset >= 0 else None
 
     def _close(self) -> None:
         if self._consumer is None:
             return
-        with contextlib.suppress(HeadraceError), self._driver.faults("leave the group", self._settings):
-            member_id = self._consumer.membership().member_id
-            self._consumer.close()
-            if self._name is not None and member_id:
-                self._remove(self._name, member_id)
+        life = self._consumer.group_metadata()
+        self._consumer.close(autocommit=False)
+        if self._name is not None and life.member_id:
+            # A named member does not leave by itself (KIP-345): its partitions would wait for the session to expire.
+            with contextlib.suppress(HeadraceError):
+                remove_member(self._bootstrap, self._group, name=self._name, member_id=life.member_id)
 
-    def _remove(self, name: str, member_id: str) -> None:
-        # A named member does not leave by itself (KIP-345): its partitions would wait for the session to expire.
-        from headrace.eventing.kafka.topics import remove_member  # noqa: PLC0415  # imports kafka-python
+    # --- on kafka-python's network thread ---
 
-        remove_member(self._settings, self._group, name=name, member_id=member_id)
-
-    # --- on a thread of the driver's (Rebalance) ---
-
-    def on_assigned(self, partitions: Collection[Partition]) -> None:
+    def on_assigned(self, partitions: Iterable[Partition]) -> None:
         """Remember them: what was committed for them can only be asked after the callback."""
         arrived = set(partitions)
         self._arrived |= arrived
@@ -188,7 +173,8 @@ class KafkaMember:
 
     def on_revoked(self, partitions: AbstractSet[Partition]) -> None:
         """Let the dispatcher finish what it can, and wait for it."""
-        self._forget(partitions)
+        self._arrived -= partitions
+        self._owned -= partitions
         if not partitions or self._loop.is_closed():
             return
         draining: Future[None] = asyncio.run_coroutine_threadsafe(self._listener.revoked(partitions), self._loop)
@@ -200,14 +186,29 @@ class KafkaMember:
 
     def on_lost(self, partitions: AbstractSet[Partition]) -> None:
         """They are another member's already."""
-        self._forget(partitions)
-        self._loop.call_soon_threadsafe(self._listener.lost, partitions)
-
-    def _forget(self, partitions: AbstractSet[Partition]) -> None:
         self._arrived -= partitions
         self._owned -= partitions
-        # Were they to come back, they would be read anew from what is committed.
-        self._held = [record for record in self._held if record.partition not in partitions]
+        self._loop.call_soon_threadsafe(self._listener.lost, partitions)
+
+
+class _Callbacks(ConsumerRebalanceListener):
+    def __init__(self, member: KafkaMember) -> None:
+        self._member = member
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._member.on_assigned(Partition(*raw) for raw in assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._member.on_revoked({Partition(*raw) for raw in revoked})
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._member.on_lost({Partition(*raw) for raw in lost})
+
+
+def _record(raw: Any) -> Record:
+    return Record(
+        Partition(raw.topic, raw.partition), raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)
+    )
 
 
 __all__ = ["KafkaMember"]
