@@ -68,6 +68,8 @@ class KafkaMember:
         self._paused: AbstractSet[Partition] = frozenset()
         self._arrived: set[Partition] = set()
         """Assigned, and not yet told to the listener."""
+        self._held: list[Record] = []
+        """Polled, and kept while what was committed for a new partition cannot be asked: the client gives them once."""
         self._owned: set[Partition] = set()
 
     async def start(self, listener: RebalanceListener) -> None:
@@ -133,14 +135,17 @@ class KafkaMember:
     def _poll(self, most: int) -> tuple[dict[Partition, Committed | None], list[Record]]:
         try:
             self._apply_pauses()
-            batches = self._consumer.poll(timeout_ms=POLL, max_records=most)
-            arrived, self._arrived = self._arrived, set()
-            committed = {partition: self._committed(partition) for partition in sorted(arrived)}
+            if not self._held:
+                batches = self._consumer.poll(timeout_ms=POLL, max_records=most)
+                self._held = [_record(raw) for batch in batches.values() for raw in batch]
+            committed = {partition: self._committed(partition) for partition in sorted(self._arrived)}
         except KafkaError as fault:
             # kafka-python has reconnected and retried by itself until here; the dispatcher polls again.
             _log.warning("poll of %s failed, polling again: %s: %s", self._topic, type(fault).__name__, fault)
             return {}, []
-        return committed, [_record(raw) for batch in batches.values() for raw in batch]
+        self._arrived -= committed.keys()
+        records, self._held = self._held, []
+        return committed, records
 
     def _apply_pauses(self) -> None:
         owned = {Partition(*raw) for raw in self._consumer.assignment()}
