@@ -26,6 +26,15 @@ class Readiness(Enum):
     READY = "ready"
 
 
+def new_probing_session() -> aiohttp.ClientSession:
+    """A client for probes: each has a connection of its own, which is closed behind it.
+
+    A probe asks for that (``Connection: close``), and a server need not say in its answer that it will do so. A client
+    that kept the connection would send the next request into a socket about to close.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+
+
 async def probe(session: aiohttp.ClientSession, port: int, path: str) -> Readiness:
     """One readiness probe: a GET that must answer below 400, or a TCP connection where there is no path."""
     if not path:

@@ -38,7 +38,7 @@ class Ground:
     around: Surroundings
     cwd: Path | None
     log: LogFile
-    session: aiohttp.ClientSession
+    probing: aiohttp.ClientSession
     """For probes."""
     tracer: Tracer
     settings: TwinSettings
@@ -216,7 +216,7 @@ class Replica:
             leaving.cancel()
 
     async def _probe(self) -> Readiness:
-        return await probe(self._ground.session, self.port, self._ground.service.container.probe_path)
+        return await probe(self._ground.probing, self.port, self._ground.service.container.probe_path)
 
     async def _reprobe(self) -> None:
         settings = self._ground.settings

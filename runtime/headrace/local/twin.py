@@ -18,6 +18,7 @@ from headrace.local.otlp import OtlpReceiver
 from headrace.local.plan import plan
 from headrace.local.processes import free_ports
 from headrace.local.proxy import Proxy, new_session
+from headrace.local.readiness import new_probing_session
 from headrace.local.replica import Ground
 from headrace.local.routing import public_hosts
 from headrace.local.running_service import RunningService
@@ -208,6 +209,8 @@ class Twin:
         session = new_session()
         self._ending.push_async_callback(session.close)
         proxy = Proxy(session)
+        probing = new_probing_session()
+        self._ending.push_async_callback(probing.close)
         public = await self._open(self._port)
         self.ingress_url = f"http://{public.address}"
         # All doors first: services know each other by address.
@@ -217,7 +220,7 @@ class Twin:
         by_name: dict[Name, RunningService] = {}
         self._ending.push_async_callback(_all_at_once, self._services)
         for service in self.plan.services:
-            running = self._running(service, around, session, tracer)
+            running = self._running(service, around, probing, tracer)
             doors[service.name].handler = straight_to(running, proxy)
             self._services.append(running)
             by_name.update(dict.fromkeys(service.names, running))
@@ -250,14 +253,14 @@ class Twin:
         )
 
     def _running(
-        self, service: Service, around: Surroundings, session: aiohttp.ClientSession, tracer: Tracer
+        self, service: Service, around: Surroundings, probing: aiohttp.ClientSession, tracer: Tracer
     ) -> RunningService:
         ground = Ground(
             service=service,
             around=around,
             cwd=self._cwd,
             log=self._log(f"{service.name.namespace}.{service.name.name}"),
-            session=session,
+            probing=probing,
             tracer=tracer,
             settings=self._settings,
         )

@@ -20,7 +20,7 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, UnavailableError
 from headrace.eventing.kafka.faults import translate
 from headrace.eventing.kafka.topics import remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
@@ -109,7 +109,12 @@ class KafkaMember:
     def _write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
         # The group is asked for now, not at the last poll: its generation may be a newer one, and Kafka fences the
         # older (KIP-447). It is a snapshot, the one call of the consumer that any thread may make.
-        self._writer.write(records, done, self._consumer.group_metadata())
+        group = self._consumer.group_metadata()
+        # After the generation, never before: a revocation that ran out of its time takes the partitions away first and
+        # begins the newer generation then, and with that one Kafka would take a commit for another member's partition.
+        if lost := done.keys() - self._owned:
+            raise UnavailableError(f"{len(lost)} partitions of {self._topic} went to another member before the commit")
+        self._writer.write(records, done, group)
 
     # --- on the reading thread ---
 
@@ -179,7 +184,6 @@ class KafkaMember:
     def on_revoked(self, partitions: AbstractSet[Partition]) -> None:
         """Let the dispatcher finish what it can, and wait for it."""
         self._arrived -= partitions
-        self._owned -= partitions
         if not partitions or self._loop.is_closed():
             return
         draining: Future[None] = asyncio.run_coroutine_threadsafe(self._listener.revoked(partitions), self._loop)
@@ -188,6 +192,8 @@ class KafkaMember:
         except FutureTimeoutError:
             _log.warning("giving up %d partitions with work unfinished: it will be done elsewhere", len(partitions))
             self.on_lost(partitions)
+        finally:
+            self._owned -= partitions
 
     def on_lost(self, partitions: AbstractSet[Partition]) -> None:
         """They are another member's already."""
