@@ -113,6 +113,12 @@ def production(draw: st.DrawFn) -> dict[str, Any]:
     return drawn | draw(st.sampled_from([{}, {"mesh": {}}, {"mesh": jwt}]))
 
 
+FILTERS: list[list[dict[str, Any]]] = [
+    [{"exact": {"type": "a.b"}}, {"not": {"prefix": {"source": "/x"}}}],
+    [{"any": [{"suffix": {"type": ".b"}}, {"all": [{"cesql": "EXISTS subject"}]}]}],
+]
+
+
 @st.composite
 def triggers(draw: st.DrawFn, delivery: str) -> dict[str, Any]:
     """How events come."""
@@ -131,6 +137,7 @@ def triggers(draw: st.DrawFn, delivery: str) -> dict[str, Any]:
             },
         ),
         **({} if delivery == "knative-broker" else {"group": st.just("my-group")}),
+        **({} if delivery == "knative-source" else {"filter": st.just("a = 'b'"), "filters": st.sampled_from(FILTERS)}),
     }
     drawn: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=optional))
     return {"topic": draw(st.sampled_from(["in", "Events_In", "a.b.c"])), "delivery": delivery, **drawn}

@@ -112,6 +112,15 @@ def test_no_answer_goes_round(app_of: MakeApp) -> None:
     assert "uri" not in answered["subscriber"]
 
 
+def test_a_trigger_has_the_apps_filters(app_of: MakeApp) -> None:
+    """Knative filters in its own data plane: the app's filters stand beside the one that holds answers back."""
+    wanted = [{"exact": {"type": "a"}}, {"any": [{"prefix": {"subject": "b"}}, {"not": {"cesql": "c = 'd'"}}]}]
+    spec = {"trigger": {"delivery": "knative-broker", "filter": "EXISTS subject", "filters": wanted}}
+    filters = one(render(app_of(spec=spec), OPTIONS), "Trigger", "echo")["spec"]["filters"]
+    assert filters[1:] == [{"cesql": "EXISTS subject"}, *wanted]
+    assert "not" in filters[0]
+
+
 def test_answers_that_nobody_wants_have_no_sink(app_of: MakeApp) -> None:
     """Without `results` there is one trigger and the dead letters' sink."""
     found = [each["kind"] for each in render(app_of(spec={"trigger": {"delivery": "knative-broker"}}))]
@@ -122,6 +131,8 @@ def test_what_knative_cannot_do_is_refused(app_of: MakeApp) -> None:
     """A source has no answers to keep, and a Trigger's group has Knative's name."""
     with pytest.raises(ValidationError, match="KafkaSource throws answers away; remove results"):
         app_of(spec={"trigger": {"delivery": "knative-source"}, "results": {"topic": "x"}})
+    with pytest.raises(ValidationError, match="a KafkaSource has no filters"):
+        app_of(spec={"trigger": {"delivery": "knative-source", "filters": [{"exact": {"type": "a"}}]}})
     with pytest.raises(ValidationError, match="remove group"):
         app_of(spec={"trigger": {"delivery": "knative-broker", "group": "g"}})
 

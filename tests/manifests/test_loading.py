@@ -28,6 +28,9 @@ def problems(text: str) -> tuple[str, ...]:
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcde", "bcdef", strict=True)
 )
+DEEP: Document = {"exact": {"a": "b"}}
+for _ in range(33):
+    DEEP = {"not": DEEP}
 MISTAKES: list[tuple[Document, str, list[str]]] = [
     ({"predictor": {"scale": {"min": -1}}}, "spec.predictor.scale.min", ["-1", "0 or more"]),
     ({"predictor": {"scale": {"min": 3}}}, "spec.predictor.scale.max", ["1", "below min, which is 3"]),
@@ -66,8 +69,22 @@ MISTAKES: list[tuple[Document, str, list[str]]] = [
     ({"trigger": {"topic": "x" * 250}}, "spec.trigger.topic", ["1 to 249"]),
     ({"trigger": {"topic": ".."}}, "spec.trigger.topic", ["'..'"]),
     ({"trigger": {"topic": "x" * 240}}, "spec.trigger.deadLetters", ["too long", "name the dead letters' topic"]),
-    ({"trigger": {"filter": "type = 'a'"}}, "spec.trigger.filter", ["filters are not supported in this version"]),
-    ({"trigger": {"filters": [{}]}}, "spec.trigger.filters", ["filters are not supported in this version"]),
+    ({"trigger": {"filter": "type == 'a'"}}, "spec.trigger.filter", ["column 7", "equality is written with one ="]),
+    ({"trigger": {"filter": "type"}}, "spec.trigger.filter", ["column 1", "write type = TRUE"]),
+    ({"trigger": {"filters": [{}]}}, "spec.trigger.filters.0", ["one of exact, prefix"]),
+    ({"trigger": {"filters": [{"exact": None}]}}, "spec.trigger.filters.0", ["one of exact, prefix"]),
+    ({"trigger": {"filters": [{"exact": {"Type": "a"}}]}}, "spec.trigger.filters.0.exact", ["Type: ", "lower-case"]),
+    ({"trigger": {"filters": [{"exact": {"a": 5}}]}}, "spec.trigger.filters.0.exact.a", ["put the number in quotes"]),
+    ({"trigger": {"filters": [{"prefixes": {}}]}}, "spec.trigger.filters.0.prefixes", ["did you mean prefix?"]),
+    ({"trigger": {"filters": [{"any": [{"exakt": {}}]}]}}, "spec.trigger.filters.0.any.0.exakt", ["mean exact?"]),
+    ({"trigger": {"filters": [{"not": {"any": []}}]}}, "spec.trigger.filters.0.not.any", ["one entry at least"]),
+    ({"trigger": {"filters": [{"cesql": "a b"}]}}, "spec.trigger.filters.0.cesql", ["column 3: an operator"]),
+    (
+        {"trigger": {"filter": "a = 'b'", "delivery": "knative-source"}},
+        "spec.trigger.delivery",
+        ["a KafkaSource has no filters"],
+    ),
+    ({"trigger": {"filters": [DEEP]}}, "spec.trigger.filters", ["more than 32 filters inside each other"]),
     (
         {"externalSecrets": [{"name": "m", "store": "v", "keys": {}}]},
         "spec.externalSecrets.0.keys",

@@ -42,7 +42,7 @@ def test_the_schema_is_one() -> None:
     assert schema["$id"].startswith("https://")
     assert all(part["additionalProperties"] is False for part in (schema, *schema["$defs"].values()))
     assert schema["$defs"]["Batching"]["properties"]["maxDelay"]["default"] == "5ms"
-    assert "filter" not in schema["$defs"]["Trigger"]["properties"]
+    assert schema["$defs"]["Trigger"]["properties"]["filters"]["anyOf"][0]["items"] == {"$ref": "#/$defs/Dialect"}
 
 
 def test_what_loads_is_valid(pictures: Path) -> None:

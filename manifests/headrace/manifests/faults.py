@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
     from headrace.manifests.document import Path
 
-_NOT_YET = {
-    ("spec", "trigger", "filter"): "filters are not supported in this version; remove the key, and every event of "
-    "the topic reaches the app",
-}
-_NOT_YET["spec", "trigger", "filters"] = _NOT_YET["spec", "trigger", "filter"]
 _RESULTS = ("spec", "results")
 """Its topic is compared with the trigger's, so pydantic puts the fault one level too high."""
 _LONGEST_VALUE = 60
@@ -78,8 +73,6 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def _unknown(path: Path) -> str:
-    if path in _NOT_YET:
-        return _NOT_YET[path]
     key, known = str(path[-1]), _keys_at(path[:-1])
     # A key that is right elsewhere is more likely misplaced than misspelt.
     home = next((".".join((*where, key)) for where, keys in _places() if key in keys), "")

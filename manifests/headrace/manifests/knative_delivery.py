@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.eventing.results import RESULT_TYPE
 from headrace.manifests.kafka_access import source_settings
+from headrace.manifests.parts.filters import rules
 from headrace.manifests.resource import Resource, metadata, resource
 
 if TYPE_CHECKING:
@@ -85,12 +86,12 @@ def _broker(app: InferenceApp, options: RenderOptions) -> list[Resource]:
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": f"{app.name}-broker", "namespace": app.namespace}
     broker = resource(_EVENTING, "Broker", about, spec={"config": reference, "delivery": _delivery(app)})
     # Answers come back through the broker: without this filter each would be an event to answer.
-    not_answers = [{"not": {"prefix": {"type": ANSWERS}}}]
+    asked = [{"not": {"prefix": {"type": ANSWERS}}}, *rules(trigger.filter, trigger.filters)]
     found = [
         _sink(app, "dead-letters", trigger.dead_letter_topic, options),
         config,
         broker,
-        _trigger(app, app.name, not_answers, _service(app)),
+        _trigger(app, app.name, asked, _service(app)),
     ]
     if app.result_topic:
         own = [{"exact": {"source": f"/headrace/{app.namespace}/{app.name}"}}, {"prefix": {"type": ANSWERS}}]

@@ -26,6 +26,7 @@ from headrace.manifests.parts.configuration import (
     Variable,
 )
 from headrace.manifests.parts.exposure import Domain, Protection
+from headrace.manifests.parts.filters import Cesql, Filters
 from headrace.manifests.parts.kafka import KafkaAccess
 from headrace.manifests.parts.observability import Logging, Metrics, Tracing
 from headrace.manifests.parts.operations import Cost, Disruption, Isolation, Quota, Rollout
@@ -204,6 +205,11 @@ class Trigger(Part):
     """Longest wait for a sink at zero or loading its model, 1s to 1h; then the delivery counts as failed."""
     group: Annotated[str, AfterValidator(names.group)] | None = None
     """Kafka consumer group; headrace.NAMESPACE.NAME unless you say another. A new name reads the topic anew."""
+    filter: Cesql | None = None
+    """CloudEvents SQL over the events' attributes; where it is not true, an event is passed over. See `filters`."""
+    filters: Filters = None
+    """Filters of the CloudEvents Subscriptions API, as Knative's Trigger has them. An event is answered where every
+    one matches, and `filter` as well; without any, every event is."""
     delivery: Delivery = "headrace"
     """Who brings events to the app. `headrace`: Headrace's dispatcher, with batches, transactions and waiting for cold
     starts. `knative-source`: Knative's KafkaSource, which throws answers away. `knative-broker`: Broker, Trigger and
@@ -230,9 +236,11 @@ class Trigger(Part):
 
     @field_validator("delivery")
     @classmethod
-    def _knows_groups(cls, value: Delivery, info: ValidationInfo) -> Delivery:
+    def _knows_all(cls, value: Delivery, info: ValidationInfo) -> Delivery:
         if value == "knative-broker" and info.data.get("group"):
             raise ValueError("a Trigger's consumer group is named by Knative; remove group")
+        if value == "knative-source" and (info.data.get("filter") or info.data.get("filters")):
+            raise ValueError("a KafkaSource has no filters; remove filter and filters, or choose knative-broker")
         return value
 
     @property

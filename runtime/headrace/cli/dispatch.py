@@ -35,6 +35,7 @@ def dispatch(
 
     _refuse_secured_kafka()
     chosen = _choose(load_apps(file), app, file)
+    _refuse_filters(chosen)
     url = sink or os.environ.get("K_SINK")
     if not url:
         raise ConfigurationError("No sink to deliver to", hint="set K_SINK, or give --sink URL")
@@ -50,6 +51,15 @@ def _refuse_secured_kafka() -> None:
         raise ConfigurationError(
             f"KAFKA_SECURITY_PROTOCOL={protocol}: this version speaks to Kafka without TLS and login only",
             hint="give the dispatcher a PLAINTEXT listener, or wait for the next version",
+        )
+
+
+def _refuse_filters(app: InferenceApp) -> None:
+    # The dispatcher does not ask them yet. Passing them over would send every event of the topic to the model.
+    if app.spec.trigger.filter is not None or app.spec.trigger.filters:
+        raise ConfigurationError(
+            f"app {app.name}: this version's dispatcher does not filter",
+            hint="remove spec.trigger.filter and filters, or set delivery: knative-broker",
         )
 
 
