@@ -26,6 +26,7 @@ from headrace.testing.sink import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 IDENTITY = Responder("ns", "app", "app", "1")
 ECHO: Callable[[CloudEvent], Reply | Exception] = lambda e: Reply(200, {"content-type": "text/plain"}, e.data or b"")  # noqa: E731  # a table of answers reads best so
@@ -355,6 +356,38 @@ def test_a_commit_that_fails_is_tried_until_it_is_taken() -> None:
     broker = dispatch(World(ECHO), published(*range(10)), log=FlakyLog)
     assert FlakyLog.failures == 0
     assert Counter(headers(r)["ce_causationid"] for r in broker.records("out")) == Counter(map(str, range(10)))
+
+
+class LossyLog(MemoryLog):
+    """A log whose every second commit is written, and whose answer to it is lost; asked, it is away at first."""
+
+    asked = 0
+    commits = 0
+
+    async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+        """Write, and say it of every second one."""
+        await super().commit(records, done)
+        LossyLog.commits += 1
+        if LossyLog.commits % 2:
+            raise UnavailableError("the broker died")
+
+    async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
+        """Nothing at first."""
+        LossyLog.asked += 1
+        if LossyLog.asked % 3:
+            raise UnavailableError("the broker is not back yet")
+        return await super().committed(partitions)
+
+
+@pytest.mark.parametrize("ordering", ["none", "key", "partition"])
+def test_a_commit_whose_answer_is_lost_is_not_written_twice(ordering: str) -> None:
+    """What became of a commit is asked before anything else is written: each event has one answer."""
+    LossyLog.asked = LossyLog.commits = 0
+    world = World(ECHO, ordering=ordering, concurrency=3)
+    broker = dispatch(world, published(*range(40)), partitions=3, log=LossyLog)
+    assert LossyLog.commits > 1
+    assert LossyLog.asked
+    assert Counter(headers(r)["ce_causationid"] for r in broker.records("out")) == Counter(map(str, range(40)))
 
 
 def test_a_dispatcher_that_was_taken_over_ends() -> None:

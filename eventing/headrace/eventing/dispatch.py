@@ -5,8 +5,7 @@ Ownership: every piece of state belongs to the event loop that runs :meth:`Dispa
 works on an event holds the ledger it came from, so that an answer which comes after the partition went elsewhere finds
 a ledger nobody commits any more.
 
-The invariant that all rests on: an offset is marked done only together with the records that answer it, in one
-transaction. So an event is lost by nothing that dies, and answered twice by nothing that comes back.
+What is written, and what that promises: :mod:`headrace.eventing.commit`.
 """
 
 from __future__ import annotations
@@ -17,30 +16,29 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from headrace.errors import HeadraceError, PayloadTooLargeError
+from headrace.errors import HeadraceError
 from headrace.eventing.attempt import Courier
 from headrace.eventing.clock import SystemClock
+from headrace.eventing.commit import Committer
 from headrace.eventing.gate import Gate
 from headrace.eventing.lanes import Lanes, Ordering, lane_of
 from headrace.eventing.ledger import Ledger
 from headrace.eventing.outcome import Settler
 from headrace.eventing.retry import RetryPolicy
+from headrace.eventing.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from headrace.eventing.clock import Clock
     from headrace.eventing.ledger import Attempts
     from headrace.eventing.log import Committed, EventLog, Partition, Record
-    from headrace.eventing.outcome import Outcome
     from headrace.eventing.results import Responder
     from headrace.eventing.sink import Sink
 
 _log = logging.getLogger(__name__)
 MOST_A_POLL = 500
-COMMIT_PAUSE = 1.0
-"""Seconds between two tries to commit while the log does not take it; a partition waits, it never skips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +67,6 @@ class DispatchSettings:
     """The same in bytes of their values."""
 
 
-@dataclass(eq=False, slots=True)
-class _Work:
-    """One record in work."""
-
-    record: Record
-    ledger: Ledger
-    lane: Hashable | None
-    task: asyncio.Task[None] | None = None
-    outcome: Outcome | None = None
-
-    @property
-    def partition(self) -> Partition:
-        return self.record.partition
-
-    @property
-    def size(self) -> int:
-        return len(self.record.value or b"")
-
-
 class Dispatcher:
     """Delivers a topic's events to a sink; see the module's docstring.
 
@@ -103,13 +82,9 @@ class Dispatcher:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._ledgers: dict[Partition, Ledger] = {}
-        self._dirty: set[Partition] = set()
-        self._work: set[_Work] = set()
+        self._work: set[Work] = set()
         self._open_bytes = 0
-        self._lanes: Lanes[_Work] = Lanes()
-        self._settled: list[_Work] = []
-        self._to_commit = asyncio.Event()
-        self._committing = asyncio.Lock()
+        self._lanes: Lanes[Work] = Lanes()
         self._throttled = False
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
         self._courier = Courier(
@@ -127,6 +102,7 @@ class Dispatcher:
             dead_letters=settings.dead_letters,
             clock=self._clock,
         )
+        self._committer = Committer(log, self._ledgers, self._clock, self._settler.too_large)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then finish what is under way, commit it, and leave the group.
@@ -136,7 +112,7 @@ class Dispatcher:
             TakenOverError: another process has this one's name; nothing of this one's was committed since.
         """
         await self._log.start(self)
-        committer = asyncio.ensure_future(self._commit_for_ever())
+        committer = asyncio.ensure_future(self._committer.run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
@@ -173,8 +149,7 @@ class Dispatcher:
                 work.task.cancel()
         for partition in partitions:
             self._ledgers.pop(partition, None)
-        self._dirty -= partitions
-        self._settled = [work for work in self._settled if work.partition not in partitions]
+        self._committer.forget(partitions)
 
     # --- from the log ---
 
@@ -204,123 +179,42 @@ class Dispatcher:
         ledger = self._ledgers.get(record.partition)
         if ledger is None or not ledger.admit(record.offset):
             return
-        work = _Work(record, ledger, lane_of(record, self._settings.ordering))
+        work = Work(record, ledger, lane_of(record, self._settings.ordering))
         self._work.add(work)
         self._open_bytes += work.size
         if self._lanes.enter(work.lane, work):
             self._begin(work)
 
-    def _begin(self, work: _Work) -> None:
+    def _begin(self, work: Work) -> None:
         work.task = asyncio.ensure_future(self._handle(work))
         work.task.add_done_callback(lambda _: self._end(work))
 
-    async def _handle(self, work: _Work) -> None:
+    async def _handle(self, work: Work) -> None:
         offset = work.record.offset
 
         def failed() -> Attempts:
             attempts = work.ledger.failed(offset, self._clock.time())
-            if self._owns(work):
-                self._dirty.add(work.partition)
-                self._to_commit.set()
+            if work.is_among(self._ledgers):
+                self._committer.touch(work.partition)
             return attempts
 
         before = work.ledger.attempts(offset)
         work.outcome = await self._settler.settle(work.record, before=before, on_failure=failed)
-        if self._owns(work):
-            self._settled.append(work)
-            self._to_commit.set()
+        if work.is_among(self._ledgers):
+            self._committer.settle(work)
 
-    def _end(self, work: _Work) -> None:
+    def _end(self, work: Work) -> None:
         self._forget(work)
         following = self._lanes.leave(work.lane)
-        while following is not None and not self._owns(following):
+        while following is not None and not following.is_among(self._ledgers):
             self._forget(following)
             following = self._lanes.leave(work.lane)
         if following is not None:
             self._begin(following)
 
-    def _forget(self, work: _Work) -> None:
+    def _forget(self, work: Work) -> None:
         self._work.discard(work)
         self._open_bytes -= work.size
-
-    def _owns(self, work: _Work) -> bool:
-        """Whether the partition is still ours since the record was admitted."""
-        return self._ledgers.get(work.partition) is work.ledger
-
-    # --- to the log ---
-
-    async def _commit_for_ever(self) -> None:
-        while True:
-            await self._to_commit.wait()
-            await self._commit()
-
-    async def _commit(self) -> None:
-        """Commit all that is settled, in as many tries as it takes."""
-        async with self._committing:
-            self._to_commit.clear()
-            settled, self._settled = self._settled, []
-            try:
-                await self._commit_until_taken(settled)
-            except asyncio.CancelledError:
-                self._settled = settled + self._settled
-                raise
-
-    async def _commit_until_taken(self, settled: list[_Work]) -> None:
-        while settled or self._dirty:
-            settled = [work for work in settled if self._owns(work)]
-            try:
-                await self._write(settled)
-            except PayloadTooLargeError as fault:
-                settled = await self._write_singly(settled, fault)
-            except HeadraceError as fault:
-                if not fault.retriable:
-                    raise
-                _log.warning("cannot commit, will try again: %s", fault)
-                await self._clock.sleep(COMMIT_PAUSE)
-            else:
-                return
-
-    async def _write(self, settled: list[_Work]) -> None:
-        """One transaction: the answers, and the progress of every partition that changed."""
-        finished: dict[Partition, set[int]] = {partition: set() for partition in self._dirty}
-        for work in settled:
-            finished.setdefault(work.partition, set()).add(work.record.offset)
-        ledgers = {partition: self._ledgers[partition] for partition in finished if partition in self._ledgers}
-        self._dirty -= finished.keys()
-        try:
-            await self._log.commit(
-                [record for work in settled if work.outcome for record in work.outcome.records],
-                {partition: ledger.progress(finished[partition]) for partition, ledger in ledgers.items()},
-            )
-        except BaseException:
-            self._dirty |= finished.keys() & self._ledgers.keys()
-            raise
-        for partition, ledger in ledgers.items():
-            ledger.complete(finished[partition])
-        for work in settled:
-            if work.outcome:
-                work.outcome.close()
-
-    async def _write_singly(self, settled: list[_Work], fault: PayloadTooLargeError) -> list[_Work]:
-        """Find the answers that are over their topic's limit: they come back as failures, the others are written."""
-        if len(settled) > 1:
-            return [work for work in settled if not await self._fits(work)]
-        _log.warning("an answer is not written: %s", fault)
-        await self._clock.sleep(COMMIT_PAUSE)  # where even the dead letter is too large, the partition waits
-        return [self._fail_too_large(work, fault) for work in settled]
-
-    async def _fits(self, work: _Work) -> bool:
-        try:
-            await self._write([work])
-        except PayloadTooLargeError as fault:
-            self._fail_too_large(work, fault)
-            return False
-        return True
-
-    def _fail_too_large(self, work: _Work, fault: PayloadTooLargeError) -> _Work:
-        assert work.outcome is not None
-        work.outcome = self._settler.too_large(work.outcome, fault)
-        return work
 
     async def _drain(self, partitions: AbstractSet[Partition]) -> None:
         """Let the sink finish what it has in hand, and commit; what only waits is given up: others read it again."""
@@ -330,4 +224,4 @@ class Dispatcher:
         if tasks:
             await asyncio.wait(tasks, timeout=self._settings.drain)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._commit(), timeout=self._settings.drain)
+            await asyncio.wait_for(self._committer.commit(), timeout=self._settings.drain)

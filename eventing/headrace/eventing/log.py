@@ -89,8 +89,17 @@ class EventLog(Protocol):
         """Write the records and the progress: all of it or none, visible at once to ``read_committed`` readers.
 
         Raises:
-            UnavailableError: nothing was written; the same call may succeed later.
+            UnavailableError: the log did not say that it is written. It may be: ask :meth:`committed` before anything
+                is written again. The same holds for a call that is cancelled.
             PayloadTooLargeError: a record is over the topic's limit; nothing was written.
+            TakenOverError: a later life of this member has begun; this one must end.
+        """
+
+    async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
+        """What the group has committed, with every commit that this member began at an end; absent where nothing is.
+
+        Raises:
+            UnavailableError: no broker answers.
             TakenOverError: a later life of this member has begun; this one must end.
         """
 

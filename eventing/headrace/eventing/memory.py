@@ -93,6 +93,12 @@ class MemoryLog:
             self._broker.append(record)
         self._broker.committed.update(done)
 
+    async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
+        """What was kept last."""
+        return {
+            partition: self._broker.committed[partition] for partition in partitions & self._broker.committed.keys()
+        }
+
     async def close(self) -> None:
         """Nothing to let go of."""
 

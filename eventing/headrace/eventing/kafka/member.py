@@ -22,7 +22,7 @@ from kafka.errors import KafkaError
 
 from headrace.errors import HeadraceError, UnavailableError
 from headrace.eventing.kafka.faults import translate
-from headrace.eventing.kafka.topics import remove_member
+from headrace.eventing.kafka.topics import group_progress, remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
 from headrace.eventing.log import Committed, Partition, Record
 
@@ -97,6 +97,10 @@ class KafkaMember:
         """One transaction."""
         await self._loop.run_in_executor(self._writing, self._write, records, done)
 
+    async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
+        """What the group has committed, asked after the last transaction's end."""
+        return await self._loop.run_in_executor(self._writing, self._known, partitions)
+
     async def close(self) -> None:
         """Leave the group."""
         await self._loop.run_in_executor(self._reading, self._close)  # revokes, and so may still commit
@@ -115,6 +119,11 @@ class KafkaMember:
         if lost := done.keys() - self._owned:
             raise UnavailableError(f"{len(lost)} partitions of {self._topic} went to another member before the commit")
         self._writer.write(records, done, group)
+
+    def _known(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
+        # Not by the consumer: a revocation may be waiting for this very answer while it holds the reading thread.
+        self._writer.open()
+        return group_progress(self._bootstrap, self._group, partitions)
 
     # --- on the reading thread ---
 

@@ -1,4 +1,4 @@
-"""Kafka's administration, as far as Headrace needs it: topics, and members that leave."""
+"""Kafka's administration, as far as Headrace needs it: topics, a group's progress, and members that leave."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from headrace.eventing.kafka.faults import translate
+from headrace.eventing.log import Committed, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,6 +72,21 @@ def remove_member(bootstrap: str, group: str, *, name: str, member_id: str) -> N
             admin.remove_group_members(group, [MemberToRemove(member_id=member_id, group_instance_id=name)])
     except KafkaError as fault:
         raise translate(fault, f"take {name} out of group {group} of Kafka at {bootstrap}") from fault
+
+
+def group_progress(bootstrap: str, group: str, partitions: Iterable[Partition]) -> dict[Partition, Committed]:
+    """What a group has committed; absent where it has nothing.
+
+    Raises:
+        UnavailableError: no broker answers.
+    """
+    wanted = [TopicPartition(*partition) for partition in partitions]
+    try:
+        with closing(_admin(bootstrap)) as admin:
+            found = admin.list_group_offsets({group: wanted})[group]
+    except KafkaError as fault:
+        raise translate(fault, f"read the progress of group {group} in Kafka at {bootstrap}") from fault
+    return {Partition(*raw): Committed(c.offset, c.metadata or "") for raw, c in found.items() if c.offset >= 0}
 
 
 def _admin(bootstrap: str) -> Any:

@@ -44,7 +44,9 @@ class TransactionalWriter:
         self._producer: Any = None
 
     def open(self) -> None:
-        """Connect, and end what an earlier life of this name left open: the first write need not wait for it.
+        """Connect, and end what an earlier life of this name, or a write that failed, left open.
+
+        What the broker had decided is completed, all else aborted (``InitProducerId``): nothing is in doubt afterwards.
 
         Raises:
             UnavailableError: no broker answers.
@@ -64,7 +66,8 @@ class TransactionalWriter:
             group: The consumer's ``ConsumerGroupMetadata``: a member that was expelled commits nothing.
 
         Raises:
-            UnavailableError: nothing was written; try again.
+            UnavailableError: the broker did not say that it is written. It may be: :meth:`open` brings it to an end,
+                and the group's progress then tells which.
             PayloadTooLargeError: a record is over its topic's limit; nothing was written.
             TakenOverError: a later life of this name has begun; nothing was written, and nothing ever will be.
         """

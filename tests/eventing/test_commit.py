@@ -1,0 +1,80 @@
+"""What becomes of a try to commit that is given up: the log may have taken it all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.context import Context
+
+from headrace.eventing.codec.kafka import read_record, write_record
+from headrace.eventing.commit import Committer
+from headrace.eventing.event import new_event
+from headrace.eventing.ledger import Ledger
+from headrace.eventing.log import Committed, OutgoingRecord, Partition
+from headrace.eventing.memory import MemoryBroker, MemoryLog
+from headrace.eventing.outcome import Outcome
+from headrace.eventing.work import Work
+from headrace.testing.clock import InstantClock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from headrace.errors import PayloadTooLargeError
+    from headrace.eventing.log import Record
+
+HERE = Partition("in", 0)
+
+
+class SilentLog(MemoryLog):
+    """A log that never answers its first commit, which it has taken or not."""
+
+    taken = True
+    silent = True
+
+    async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+        """Take it, and say nothing."""
+        if not self.silent or self.taken:
+            await super().commit(records, done)
+        if self.silent:
+            self.silent = False
+            await asyncio.Event().wait()
+
+
+def answered(record: Record, ledger: Ledger) -> Work:
+    """A record in work with one answer."""
+    event = read_record(record, namespace="", name="")
+    work = Work(record, ledger, None)
+    work.outcome = Outcome(record, event, (write_record(event, "out", trace={}),), (), Context())
+    return work
+
+
+def unchanged(outcome: Outcome, _: PayloadTooLargeError) -> Outcome:
+    """Nothing is too large here."""
+    return outcome
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_commit_that_nobody_waited_for_is_neither_lost_nor_written_twice(*, taken: bool) -> None:
+    """A revocation's deadline cuts the wait, not the write: the next commit asks first, and writes what is missing."""
+
+    async def run() -> tuple[MemoryBroker, Ledger]:
+        broker, ledger = MemoryBroker(), Ledger()
+        log = SilentLog(broker, "in")
+        log.taken = taken
+        committer = Committer(log, {HERE: ledger}, InstantClock(), unchanged)
+        for number in range(2):
+            attributes = {"specversion": "1.0", "id": str(number), "source": "/s", "type": "t"}
+            record = broker.append(write_record(new_event(attributes), "in", trace={}))
+            ledger.admit(record.offset)
+            committer.settle(answered(record, ledger))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(committer.commit(), 0.05)
+        await committer.commit()
+        return broker, ledger
+
+    broker, ledger = asyncio.run(run())
+    assert [read_record(r, namespace="", name="").id for r in broker.records("out")] == ["0", "1"]
+    assert broker.committed[HERE].offset == 2
+    assert ledger.open == 0
