@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headrace.manifests.cluster.status import AppStatus
 
 
-def cluster_status(file: Path, profile: str | None, context: str | None, output: str) -> None:
+def cluster_status(file: Path, profile: str | None, kafka: str | None, context: str | None, output: str) -> None:
     """Print how the apps of a file stand: their revision, and each resource that is waited for.
 
     Raises:
@@ -22,7 +22,7 @@ def cluster_status(file: Path, profile: str | None, context: str | None, output:
     """
     from headrace.manifests.cluster.status import cluster_status as ask
 
-    what = planned(file, profile, None, None)
+    what = planned(file, profile, kafka, None)
     found = on_cluster(context, lambda api: ask(api, what.plan))
     if output == "json":
         import orjson

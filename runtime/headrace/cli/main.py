@@ -26,7 +26,7 @@ COMMANDS: dict[str, str] = {
     "trace": "Print the trace of an event as a tree with durations.",
     "down": "Stop the running `headrace up`.",
     "logs": "Print what the processes of `headrace up` wrote.",
-    "status": "Show what the running `headrace up` does: services, replicas, addresses.",
+    "status": "Show what the running `headrace up` does, or with --cluster how the apps stand in a cluster.",
     "render": "Print the Kubernetes manifests of a headrace.yaml.",
     "lint": "Find what is wrong with Kubernetes manifests, ours or any.",
     "doctor": "Look whether a cluster can run the apps of a headrace.yaml.",

@@ -1,26 +1,54 @@
-"""``headrace status``: what the running twin does."""
+"""``headrace status``: what the running twin does, or how the apps stand in a cluster."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from headrace.cli.cluster import USUAL_FILE, ContextOption, KafkaOption, ProfileOption
 from headrace.cli.target import OUTPUT_HELP, running_twin
-from headrace.errors import UnavailableError
+from headrace.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
     from headrace.local.status import ServiceStatus, TwinStatus, WorkloadStatus
 
 
-def status(output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table") -> None:
-    """Show what the running `headrace up` does: services with their replicas, dispatchers, addresses."""
+def status(
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Show how the apps of a headrace.yaml stand in a cluster instead.")
+    ] = False,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="The headrace.yaml with the apps [default: headrace.yaml].")
+    ] = None,
+    profile: ProfileOption = None,
+    kafka: KafkaOption = None,
+    context: ContextOption = None,
+    output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table",
+) -> None:
+    """Show what the running `headrace up` does: services with their replicas, dispatchers, addresses.
+
+    With --cluster: each app's revision, and how each of its resources stands there.
+    """
+    if cluster:
+        from headrace.cli.cluster_status import cluster_status
+
+        cluster_status(file or USUAL_FILE, profile, kafka, context, output)
+        return
+    _only_of_a_cluster({"--file": file, "--profile": profile, "--kafka": kafka, "--context": context})
     found = asyncio.run(fetch(running_twin().ingress))
     if output == "json":
         typer.echo(found.to_json().decode())
     else:
         _print(found)
+
+
+def _only_of_a_cluster(options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigurationError(f"{given[0]} says nothing about `headrace up`", hint="add --cluster to ask a cluster")
 
 
 async def fetch(ingress: str) -> TwinStatus:
@@ -45,19 +73,19 @@ async def fetch(ingress: str) -> TwinStatus:
 
 def _print(found: TwinStatus) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from headrace.cli.console import wide_console
 
     table = Table(box=None, pad_edge=False)
     for name in ("what", "state", "in flight", "waiting", "last cold start", "note"):
         table.add_column(name)
-    for service in found.services:
-        table.add_row(*_service_row(service))
-    for workload in found.workloads:
-        table.add_row(*_workload_row(workload))
+    for row in (*map(_service_row, found.services), *map(_workload_row, found.workloads)):
+        # Text, since rich takes words in square brackets for markup.
+        table.add_row(*map(Text, row))
     console = wide_console()
     console.print(table)
-    console.print(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp}")
+    console.print(Text(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp}"))
 
 
 def _service_row(service: ServiceStatus) -> tuple[str, ...]:

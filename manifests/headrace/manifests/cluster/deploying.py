@@ -120,7 +120,7 @@ async def _apply(api: ClusterApi, previews: Sequence[Preview], report: Report, *
         report(Step(before.reference, before.what))
 
     for stage in stages(each.resource for each in previews):
-        results = await all_of(one(each) for each in stage)
+        results = await all_of(one, stage)
         refused = [each for each in results if isinstance(each, RefusedError)]
         if refused:
             raise together(refused, len(previews))
@@ -173,6 +173,7 @@ class _Record:
                 reason="conflict",
                 hint="run again when it has ended",
             ) from None
+        await history.trim([*revisions, revision])
         return cls(history, app, revision, before)
 
     async def end(
@@ -191,5 +192,4 @@ class _Record:
         has = mine | set(old)
         if has != set(self.before):
             await self.history.remember(has)
-        await self.history.trim(await self.history.revisions())
         return steps

@@ -58,7 +58,7 @@ async def preview(api: ClusterApi, plan: Plan, *, force: bool) -> list[Preview]:
     """
     there = {name: await _is_there(api, name) for name in sorted(plan.namespaces)}
     resources = plan.resources
-    found = await all_of(_one(api, each, there, force=force) for each in resources)
+    found = await all_of(lambda each: _one(api, each, there, force=force), resources)
     refused = [each for each in found if isinstance(each, RefusedError)]
     if refused:
         raise together(refused, len(resources))

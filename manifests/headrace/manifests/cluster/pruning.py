@@ -37,7 +37,7 @@ async def prune(  # all of them are the question
     """
     steps: list[Step] = []
     for stage in backwards(references):
-        results = await all_of(_one(api, app, each, kept, dry_run=dry_run) for each in stage)
+        results = await all_of(lambda each: _one(api, app, each, kept, dry_run=dry_run), stage)
         found = [step for step in results if isinstance(step, Step)]
         for step in found:
             report(step)

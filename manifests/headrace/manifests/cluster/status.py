@@ -87,7 +87,7 @@ async def _app(api: ClusterApi, app: AppPlan) -> AppStatus:
     revisions = await History(api, app.name, app.namespace).revisions()
     last: Revision | None = revisions[-1] if revisions else None
     shown = [Reference.of(each) for each in app.resources if each["kind"] in _SHOWN]
-    found = await all_of(_one(api, each) for each in shown)
+    found = await all_of(lambda each: _one(api, each), shown)
     resources = tuple(
         ResourceStatus(reference, "unknown", each.message, "") if isinstance(each, RefusedError) else each
         for reference, each in zip(shown, found, strict=True)

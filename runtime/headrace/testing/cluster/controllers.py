@@ -49,9 +49,12 @@ class Controllers:
         if kind in self._idle or kind not in {*_CONDITION_KINDS, "Deployment"}:
             return
         about = resource["metadata"]
-        asyncio.get_running_loop().call_later(
-            self._delay, self._settle, kind, about["name"], about.get("namespace", ""), about["generation"]
-        )
+        words = (kind, about["name"], about.get("namespace", ""), about["generation"])
+        try:
+            asyncio.get_running_loop().call_later(self._delay, self._settle, *words)
+        except RuntimeError:
+            # No loop runs: a test is setting the scene.
+            self._settle(*words)
 
     def _settle(self, kind: str, name: str, namespace: str, generation: int) -> None:
         live = self._store.get(kind, name, namespace)

@@ -71,6 +71,9 @@ class _Face:
         if path == "/apis":
             return web.json_response(self._groups())
         if path == _REVIEWS and request.method == "POST":
+            if request.content_type != "application/json":
+                # kubectl begins with protobuf, and takes this for an answer.
+                raise StatusError(415, "UnsupportedMediaType", "this server takes application/json alone")
             return web.json_response(self._reviewed(await request.json()), status=201)
         words = path.split("/")[1:]
         if words[0] == "api":

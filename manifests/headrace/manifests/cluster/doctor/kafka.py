@@ -44,7 +44,9 @@ async def kafka(api: ClusterApi, options: RenderOptions, found: Discovery) -> li
 def _judged(name: str, live: Resource, options: RenderOptions) -> Iterator[Finding]:
     state = readiness(live)
     if state.state != "ready":
-        yield Finding("error", "kafka", f"{name} is not ready: {state.reason}", f"kubectl describe {name.lower()}")
+        about = live["metadata"]
+        fix = f"kubectl describe kafka {about['name']} -n {about['namespace']}"
+        yield Finding("error", "kafka", f"{name} is not ready: {state.reason}", fix)
         return
     ports = {
         str(address.get("port"))

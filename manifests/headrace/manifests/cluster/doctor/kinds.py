@@ -69,9 +69,12 @@ def _missing(found: Discovery, api_version: str, kind: str) -> Finding:
 async def namespaces(api: ClusterApi, plan: Plan) -> list[Finding]:
     """An error for each namespace that neither is there nor is rendered."""
     used = {each["metadata"].get("namespace", "") for each in plan.resources} - {""} - plan.namespaces
+    own = {app.namespace for app in plan.apps}
     found = []
     for name in sorted(used):
         if (await api.find(Query("v1", "Namespace", name=name))).first is None:
             fix = f"kubectl create namespace {name}, or say `isolation: {{}}` in the app's spec"
+            if name not in own:
+                fix = f"install what lives in {name}; of Kafka, is --kafka right?"
             found.append(Finding("error", "namespaces", f"namespace {name} is not there", fix))
     return found or [Finding("ok", "namespaces", f"{', '.join(sorted(used | plan.namespaces)) or 'none'} needed")]

@@ -28,7 +28,7 @@ async def rights(api: ClusterApi, plan: Plan, found: Discovery) -> list[Finding]
         # Where deploys are written down.
         places["v1", "ConfigMap", app.namespace] = None
     known = [each for each in places if each[:2] in found.kinds]
-    answers = await all_of(_denied(api, found, *each) for each in known)
+    answers = await all_of(lambda each: _denied(api, found, *each), known)
     denied: dict[tuple[str, str], list[str]] = {}
     for (_, kind, namespace), answer in zip(known, answers, strict=True):
         if isinstance(answer, RefusedError):
