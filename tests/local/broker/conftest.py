@@ -133,9 +133,16 @@ class Speak:
         return int(wire.call(request, metadata.MetadataResponse, 5).topics[0].error_code)
 
     @staticmethod
-    def init(wire: Wire, transactional_id: str | None, timeout: int = 60_000) -> tuple[int, int]:
-        """A producer id and epoch; -1 and the negative code when refused."""
-        request = producer.InitProducerIdRequest(transactional_id=transactional_id, transaction_timeout_ms=timeout)
+    def init(
+        wire: Wire, transactional_id: str | None, timeout: int = 60_000, *, former: tuple[int, int] = (-1, -1)
+    ) -> tuple[int, int]:
+        """A producer id and epoch, in exchange for former ones; -1 and the negative code when refused."""
+        request = producer.InitProducerIdRequest(
+            transactional_id=transactional_id,
+            transaction_timeout_ms=timeout,
+            producer_id=former[0],
+            producer_epoch=former[1],
+        )
         answer = wire.call(request, producer.InitProducerIdResponse, 4)
         return (answer.producer_id, answer.producer_epoch) if not answer.error_code else (-1, -answer.error_code)
 

@@ -30,7 +30,7 @@ from headrace.local.broker.server import new_event_loop
 steps = []
 def checkpoint(step):
     steps.append(step)
-    if len(steps) == int(sys.argv[2]):
+    if f"{step} {steps.count(step)}" == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 loop = new_event_loop()
@@ -39,8 +39,10 @@ loop.run_until_complete(broker.start())
 print(broker.bootstrap, flush=True)
 loop.run_forever()
 """
+UNSTABLE = 88
 LINUX = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process: Linux only")
-STEPS = ["decided", "first marker", "second marker", "third marker", "done"]
+STEPS = ["end asked 1", "decided 1", "marker 1", "marker 2", "marker 3", "done 1"]
+"""What happens while a transaction over three partitions ends, each with its count."""
 
 
 def test_every_acknowledged_record_survives_sigkill(
@@ -83,24 +85,30 @@ def test_offsets_survive_sigkill(
         assert speak.fetch_offset(wires(address), "g", "t") == (1, 0)
 
 
-@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=STEPS)
+def begin(speak: Any, wire: Any, batch: Callable[..., bytes]) -> tuple[str, int, int]:
+    """A transaction with a record in each of three partitions and a group in it; the producer's identity."""
+    identity = "tx", *speak.init(wire, "tx")
+    for partition in range(3):
+        assert speak.add(wire, *identity, "out", partition) == 0
+        one = batch(b"%d" % partition, producer_id=identity[1], epoch=0, sequence=0, transactional=True)
+        assert speak.produce(wire, "out", one, "tx", partition) == (0, 0)
+    assert speak.add_group(wire, *identity, "g") == 0
+    return identity
+
+
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("commit", [True, False], ids=["commit", "abort"])
 def test_a_transaction_ends_whole_when_killed_in_between(  # noqa: PLR0917 - fixtures
-    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any, step: int, commit: bool
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any, step: str, commit: bool
 ) -> None:
-    """Killed after any step of ending a transaction over three partitions and an offset, all of it counts, or none.
+    """Killed at any step of ending a transaction over three partitions and an offset, all of it counts, or none.
 
     The decision is durable before the first step is over, so a commit that was killed is a commit after the restart.
     """
     with killed_at(tmp_path, step) as address:
         make_topics(address)
         wire = wires(address)
-        identity = "tx", *speak.init(wire, "tx")
-        for partition in range(3):
-            assert speak.add(wire, *identity, "out", partition) == 0
-            one = batch(b"%d" % partition, producer_id=identity[1], epoch=0, sequence=0, transactional=True)
-            assert speak.produce(wire, "out", one, "tx", partition) == (0, 0)
-        assert speak.add_group(wire, *identity, "g") == 0
+        identity = begin(speak, wire, batch)
         assert speak.offset(wire, *identity, "g", "in", 5) == 0
         assert speak.fetch_offset(wire, "g", "in") == (-1, 0)
         with pytest.raises(ConnectionError):
@@ -108,10 +116,43 @@ def test_a_transaction_ends_whole_when_killed_in_between(  # noqa: PLR0917 - fix
 
     with running_broker(tmp_path) as again:
         wire = wires(again)
+        if step == STEPS[0]:
+            assert read(again, "out", partitions=3, committed=True) == []
+            assert speak.fetch_offset(wire, "g", "in", stable=True) == (-1, UNSTABLE), "no old offset meanwhile"
+            assert speak.end(wire, *identity, commit=commit) == 0
         assert sorted(read(again, "out", partitions=3, committed=True)) == ([b"0", b"1", b"2"] if commit else [])
         assert speak.fetch_offset(wire, "g", "in", stable=True) == (5 if commit else -1, 0)
         assert speak.end(wire, *identity, commit=commit) == 0, "the same end again is answered the same"
         assert speak.end(wire, *identity, commit=not commit) == 48, "the other end is refused"
+
+
+@pytest.mark.parametrize("step", ["offsets asked 1", "offsets added 1"])
+def test_what_had_no_answer_is_sent_again(
+    tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any, step: str
+) -> None:
+    """Killed around a TxnOffsetCommit: it, and records that are in the log already, are sent again and count once."""
+    with killed_at(tmp_path, step) as address:
+        make_topics(address)
+        wire = wires(address)
+        plain, _epoch = speak.init(wire, None)
+        assert speak.produce(wire, "in", batch(b"i", producer_id=plain, epoch=0, sequence=0)) == (0, 0)
+        assert speak.commit(wire, "g", "in", 0) == 0
+        identity = begin(speak, wire, batch)
+        with pytest.raises(ConnectionError):
+            speak.offset(wire, *identity, "g", "in", 1)
+
+    with running_broker(tmp_path) as again:
+        wire = wires(again)
+        assert speak.fetch_offset(wire, "g", "in", stable=True) == ((-1, UNSTABLE) if "added" in step else (0, 0))
+        assert speak.produce(wire, "in", batch(b"i", producer_id=plain, epoch=0, sequence=0)) == (0, 0)
+        repeat = batch(b"0", producer_id=identity[1], epoch=0, sequence=0, transactional=True)
+        assert speak.produce(wire, "out", repeat, "tx") == (0, 0)
+        assert speak.offset(wire, *identity, "g", "in", 1) == 0
+        assert speak.fetch_offset(wire, "g", "in", stable=True) == (-1, UNSTABLE)
+        assert speak.end(wire, *identity, commit=True) == 0
+        assert speak.fetch_offset(wire, "g", "in", stable=True) == (1, 0)
+        assert read(again, "in") == [b"i"]
+        assert sorted(read(again, "out", partitions=3)) == [b"0", b"1", b"2"]
 
 
 def test_an_open_transaction_outlives_the_broker(
@@ -167,18 +208,23 @@ def test_a_decided_transaction_waits_for_room(
         wire = wires(broker.bootstrap)
         speak.metadata(wire, "t")
         producer_id, epoch = speak.init(wire, "tx")
+        speak.commit(wire, "g", "t", 1)
         speak.add(wire, "tx", producer_id, epoch, "t")
+        speak.add_group(wire, "tx", producer_id, epoch, "g")
+        assert speak.offset(wire, "tx", producer_id, epoch, "g", "t", 7) == 0
         big = batch(os.urandom(9_000), producer_id=producer_id, epoch=epoch, sequence=0, transactional=True)
         assert speak.produce(wire, "t", big, "tx") == (0, 0)
         _soft, hard = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (8_000, hard))
         assert speak.end(wire, "tx", producer_id, epoch, commit=True) == 51
         assert read(broker.bootstrap, "t", committed=True) == []
+        assert speak.fetch_offset(wire, "g", "t", stable=True) == (-1, UNSTABLE)
         resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (hard, hard))
         deadline = time.monotonic() + 10
         while len(found := read(broker.bootstrap, "t", committed=True)) < 1:
             assert time.monotonic() < deadline
         assert len(found[0]) == 9_000
+        assert speak.fetch_offset(wire, "g", "t", stable=True) == (7, 0)
 
 
 def test_exactly_once_over_kills(
@@ -225,9 +271,9 @@ def work(speak: Any, wire: Any, batch: Callable[..., bytes], steps: int) -> bool
 
 
 @contextmanager
-def killed_at(data: Path, step: int) -> Iterator[str]:
-    """A broker process that kills itself at a step of ending a transaction; waits for that."""
-    command = [sys.executable, "-c", KILLED_IN_BETWEEN, str(data), str(step)]
+def killed_at(data: Path, step: str) -> Iterator[str]:
+    """A broker process that kills itself at a step, given with its count; waits for that."""
+    command = [sys.executable, "-c", KILLED_IN_BETWEEN, str(data), step]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -105,3 +105,20 @@ def test_an_entry_of_another_version_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="journal"):
         Ledger(tmp_path / "journal")
     assert (tmp_path / "journal").stat().st_size > 0
+
+
+def test_what_was_exchanged_for_a_higher_epoch_survives(tmp_path: Path) -> None:
+    """Over a restart, which rewrites the journal, and from the decision on that fences the epoch before (KIP-360)."""
+    ledger = Ledger(tmp_path / "journal")
+    ledger.identify("given", 1, 4, 1000, (1, 3))
+    ledger.identify("fencing", 2, 3, 1000)
+    ledger.add_partitions("fencing", [("a", 0)])
+    ledger.decide("fencing", Decision(commit=False, epoch=4, former=(2, 3)))
+    for _ in range(2):
+        ledger.close()
+        ledger = Ledger(tmp_path / "journal")
+        assert ledger.transactions["given"].former == (1, 3)
+        assert ledger.transactions["fencing"].decision == Decision(commit=False, epoch=4, former=(2, 3))
+    ledger.finish("fencing")
+    assert ledger.transactions["fencing"].former == (2, 3)
+    ledger.close()

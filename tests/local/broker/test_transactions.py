@@ -164,6 +164,21 @@ def test_epochs_run_out_into_a_new_producer_id(
     assert len({producer_id for producer_id, _ in given}) == 2
 
 
+def test_a_higher_epoch_is_given_once(wire: Any, topic: str, name: str, speak: Any) -> None:
+    """A producer that asks for a new epoch again, as it had no answer, gets the same; any other is fenced (KIP-360)."""
+    first = speak.init(wire, name)
+    assert speak.add(wire, name, *first, topic) == 0
+    second = speak.init(wire, name, former=first)
+    assert second[0] == first[0]
+    assert second[1] > first[1]
+    assert speak.init(wire, name, former=first) == second
+    assert speak.add(wire, name, *second, topic) == 0
+    assert speak.init(wire, name, former=first) == (-1, -FENCED), "it has its answer: it uses the epoch"
+    third = speak.init(wire, name)
+    assert speak.init(wire, name, former=second) == (-1, -FENCED), "another instance has taken over"
+    assert speak.init(wire, name, former=third)[1] == third[1] + 1
+
+
 @pytest.mark.parametrize("library", ["kafka-python", "confluent"])
 def test_client_libraries_notice_that_they_are_fenced(bootstrap: str, topic: str, name: str, library: str) -> None:
     """The producer of the older instance gets a fencing error of its own library."""

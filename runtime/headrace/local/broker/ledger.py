@@ -16,7 +16,7 @@ from headrace.local.broker.codes import Code, Refusal
 from headrace.local.broker.journal import Entry, Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ STATES = {"Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit",
 """States of a transaction, by the names that clients are told."""
 
 TopicPartition = tuple[str, int]
+Former = tuple[int, int] | None
+"""Producer id and epoch that a producer gave in exchange for newer ones (KIP-360)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Decision:
     commit: bool
     epoch: int
     """Epoch of the end markers, and of the producer from then on: above its own where the broker fences it."""
+    former: Former = None
+    """Set when the producer itself asked for a higher epoch, which ended the transaction."""
 
 
 @dataclass(slots=True)
@@ -65,6 +69,8 @@ class Transaction:
     """Set from the decision until every marker is written."""
     last: bool | None = None
     """How the one before ended: the same EndTxn again is answered the same."""
+    former: Former = None
+    """What id and epoch were given in exchange for: the same exchange asked again gives the same."""
 
     @property
     def state(self) -> str:
@@ -161,13 +167,15 @@ class Ledger:
         self._next_producer += 1
         return self._next_producer - 1
 
-    def identify(self, transactional_id: str, producer_id: int, epoch: int, timeout: int) -> Transaction:
+    def identify(
+        self, transactional_id: str, producer_id: int, epoch: int, timeout: int, former: Former = None
+    ) -> Transaction:
         """Give a transactional id its producer id and epoch.
 
         Raises:
             Refusal: the disk is full.
         """
-        self._record(["identity", transactional_id, producer_id, epoch, timeout])
+        self._record(["identity", transactional_id, producer_id, epoch, timeout, None, former])
         return self.transactions[transactional_id]
 
     def add_partitions(self, transactional_id: str, partitions: Iterable[TopicPartition]) -> None:
@@ -200,7 +208,7 @@ class Ledger:
         Raises:
             Refusal: the disk is full, nothing is decided.
         """
-        self._record(["decision", transactional_id, decision.commit, decision.epoch])
+        self._record(["decision", transactional_id, decision.commit, decision.epoch, decision.former])
 
     def finish(self, transactional_id: str) -> None:
         """Close a decided transaction whose markers are all written; its offsets come into force.
@@ -244,15 +252,18 @@ class Ledger:
     def _apply_producers(self, reserved: int) -> None:
         self._reserved = reserved
 
-    def _apply_identity(
+    def _apply_identity(  # noqa: PLR0917 - the fields of a journal entry
         self,
         transactional_id: str,
         producer_id: int,
         epoch: int,
         timeout: int,
         last: bool | None = None,  # noqa: FBT001 - journal field
+        former: Sequence[int] | None = None,
     ) -> None:
-        self.transactions[transactional_id] = Transaction(transactional_id, producer_id, epoch, timeout, last=last)
+        self.transactions[transactional_id] = Transaction(
+            transactional_id, producer_id, epoch, timeout, last=last, former=_former(former)
+        )
 
     def _apply_partitions(self, transactional_id: str, partitions: list[list[Any]]) -> None:
         self.transactions[transactional_id].partitions.update((topic, index) for topic, index in partitions)
@@ -263,8 +274,14 @@ class Ledger:
     def _apply_pending(self, transactional_id: str, group: str, rows: list[list[Any]]) -> None:
         self.transactions[transactional_id].offsets.setdefault(group, {}).update(_unrows(rows))
 
-    def _apply_decision(self, transactional_id: str, commit: bool, epoch: int) -> None:  # noqa: FBT001 - journal field
-        self.transactions[transactional_id].decision = Decision(commit, epoch)
+    def _apply_decision(
+        self,
+        transactional_id: str,
+        commit: bool,  # noqa: FBT001 - journal field
+        epoch: int,
+        former: Sequence[int] | None = None,
+    ) -> None:
+        self.transactions[transactional_id].decision = Decision(commit, epoch, _former(former))
 
     def _apply_done(self, transactional_id: str) -> None:
         one = self.transactions[transactional_id]
@@ -274,7 +291,12 @@ class Ledger:
             for group, offsets in one.offsets.items():
                 self.offsets.setdefault(group, {}).update(offsets)
         self.transactions[transactional_id] = Transaction(
-            one.id, one.producer_id, one.decision.epoch, one.timeout, last=one.decision.commit
+            one.id,
+            one.producer_id,
+            one.decision.epoch,
+            one.timeout,
+            last=one.decision.commit,
+            former=one.decision.former,
         )
 
     def _compact(self) -> None:
@@ -288,14 +310,18 @@ class Ledger:
         for group, offsets in self.offsets.items():
             yield ["offsets", group, _rows(offsets)]
         for one in self.transactions.values():
-            yield ["identity", one.id, one.producer_id, one.epoch, one.timeout, one.last]
+            yield ["identity", one.id, one.producer_id, one.epoch, one.timeout, one.last, one.former]
             yield ["partitions", one.id, [list(partition) for partition in one.partitions]]
             for group in one.groups:
                 yield ["group", one.id, group]
             for group, offsets in one.offsets.items():
                 yield ["pending", one.id, group, _rows(offsets)]
             if one.decision is not None:
-                yield ["decision", one.id, one.decision.commit, one.decision.epoch]
+                yield ["decision", one.id, one.decision.commit, one.decision.epoch, one.decision.former]
+
+
+def _former(field: Sequence[int] | None) -> Former:
+    return (field[0], field[1]) if field else None
 
 
 def _rows(offsets: dict[TopicPartition, Committed]) -> list[list[Any]]:

@@ -35,7 +35,7 @@ class Transactions:
         catalogue: Where the partitions' logs are.
         ledger: Where the transactions are kept.
         settings: The longest timeout.
-        checkpoint: Called with the name of each step while one ends; tests end the process there.
+        checkpoint: Called with the name of each step while one takes offsets or ends; tests end the process there.
     """
 
     def __init__(
@@ -87,18 +87,28 @@ class Transactions:
         if known is None:
             given = self._ledger.identify(transactional_id, self._ledger.new_producer_id(), 0, timeout)
             return given.producer_id, given.epoch
-        if producer_id >= 0 and (producer_id, epoch) != (known.producer_id, known.epoch):
-            raise Refusal(Code.PRODUCER_FENCED)
+        former = (producer_id, epoch) if producer_id >= 0 else None
+        if former is not None and former != (known.producer_id, known.epoch):
+            return self._given_before(known, former)
         if known.decision is not None:
             self._complete(transactional_id)
         elif known.is_open:
-            self._end(known, Decision(commit=False, epoch=known.epoch + 1))
+            self._end(known, Decision(commit=False, epoch=known.epoch + 1, former=former))
         known = self._ledger.transactions[transactional_id]
-        if known.epoch + 1 > _LAST_EPOCH:
-            given = self._ledger.identify(transactional_id, self._ledger.new_producer_id(), 0, timeout)
-        else:
-            given = self._ledger.identify(transactional_id, known.producer_id, known.epoch + 1, timeout)
+        given_id, given_epoch = known.producer_id, known.epoch + 1
+        if given_epoch > _LAST_EPOCH:
+            given_id, given_epoch = self._ledger.new_producer_id(), 0
+        given = self._ledger.identify(transactional_id, given_id, given_epoch, timeout, former)
         return given.producer_id, given.epoch
+
+    def _given_before(self, known: Transaction, former: tuple[int, int]) -> tuple[int, int]:
+        """What a producer got in exchange for these, when its answer was lost and it asks again."""
+        if known.decision is not None and known.decision.former == former:
+            self._complete(known.id)
+            known = self._ledger.transactions[known.id]
+        if known.former != former or known.is_open:
+            raise Refusal(Code.PRODUCER_FENCED, "A newer instance of this producer has taken over")
+        return known.producer_id, known.epoch
 
     def check_write(self, transactional_id: str, producer_id: int, epoch: int, partition: TopicPartition) -> None:
         """Check that a producer may write to a partition in its transaction.
@@ -146,8 +156,10 @@ class Transactions:
         one = self._undecided(transactional_id, producer_id, epoch)
         if group not in one.groups:
             raise Refusal(Code.INVALID_TXN_STATE, f"Group '{group}' is not part of the transaction")
+        self._checkpoint("offsets asked")
         if offsets:
             self._ledger.add_offsets(transactional_id, group, offsets)
+        self._checkpoint("offsets added")
 
     def end(self, transactional_id: str, producer_id: int, epoch: int, *, commit: bool) -> None:
         """Commit or abort the transaction.
@@ -187,6 +199,7 @@ class Transactions:
         return one
 
     def _end(self, one: Transaction, decision: Decision) -> None:
+        self._checkpoint("end asked")
         self._ledger.decide(one.id, decision)
         self._disarm(one.id)
         self._checkpoint("decided")
