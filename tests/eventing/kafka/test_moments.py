@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pytest
-from kafka.errors import KafkaConnectionError
+from kafka.errors import FencedInstanceIdError, KafkaConnectionError, KafkaError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata
 
-from headrace.errors import HeadraceError, UnavailableError
+from headrace.errors import HeadraceError, TakenOverError, UnavailableError
+from headrace.eventing.kafka import member as module
+from headrace.eventing.kafka.faults import translate
 from headrace.eventing.kafka.member import KafkaMember
 from headrace.eventing.log import Committed, Partition
 
@@ -33,6 +35,7 @@ class Client:
     def __init__(self) -> None:
         self.given = 0
         self.failures = 0
+        self.ids = ["me"]
 
     def assignment(self) -> set[Any]:
         """Nothing to pause."""
@@ -57,8 +60,8 @@ class Client:
             raise KafkaConnectionError
 
     def group_metadata(self) -> ConsumerGroupMetadata:
-        """A member in its newest generation."""
-        return ConsumerGroupMetadata("group", 7, "me")
+        """A member in its newest generation; with a new id once the one it has was refused."""
+        return ConsumerGroupMetadata("group", 7, self.ids.pop(0) if len(self.ids) > 1 else self.ids[0])
 
 
 class Writer:
@@ -66,9 +69,12 @@ class Writer:
 
     def __init__(self) -> None:
         self.written: list[Any] = []
+        self.refusal: KafkaError | None = None
 
     def write(self, records: Any, done: Any, group: Any) -> None:
-        """Keep it."""
+        """Keep it, or refuse it."""
+        if self.refusal:
+            raise translate(self.refusal, "write") from self.refusal
         self.written.append(done)
 
 
@@ -99,3 +105,21 @@ def test_a_partition_that_went_is_not_committed() -> None:
     assert isinstance(refused.value, HeadraceError)
     assert refused.value.retriable, "the dispatcher drops what is not its own any more, and commits the rest"
     assert writer.written == [{HERE: Committed(1)}]
+
+
+def test_a_member_that_joined_anew_while_it_wrote_tries_again() -> None:
+    """A broker that lost its groups refuses the old id in words for a take-over; its own new id tells."""
+    made, client, writer = member()
+    writer.refusal, client.ids = FencedInstanceIdError(), ["me", "me", "me again"]
+    with pytest.raises(UnavailableError, match="anew"):
+        made._write([], {HERE: Committed(1)})
+
+
+@pytest.mark.parametrize("refusal", [FencedInstanceIdError(), ProducerFencedError()])
+def test_a_member_whose_name_another_process_took_ends(refusal: KafkaError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its id stays refused: it must not write again, for that would fence the one which took over."""
+    monkeypatch.setattr(module, "REJOIN", 0.2)
+    made, _, writer = member()
+    writer.refusal = refusal
+    with pytest.raises(TakenOverError):
+        made._write([], {HERE: Committed(1)})

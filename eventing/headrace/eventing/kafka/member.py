@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError
 
-from headrace.errors import HeadraceError, UnavailableError
+from headrace.errors import HeadraceError, TakenOverError, UnavailableError
 from headrace.eventing.kafka.faults import translate
 from headrace.eventing.kafka.topics import group_progress, remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
@@ -39,6 +40,8 @@ SESSION = 10_000
 """Milliseconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
 HEARTBEAT = 1_000
 """Milliseconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
+REJOIN = 5.0
+"""Seconds within which a member that was refused by its old id learns its new one."""
 REVOKE_MARGIN = 5.0
 """Seconds on top of the drain deadline before a revocation stops waiting for the loop."""
 
@@ -118,7 +121,23 @@ class KafkaMember:
         # begins the newer generation then, and with that one Kafka would take a commit for another member's partition.
         if lost := done.keys() - self._owned:
             raise UnavailableError(f"{len(lost)} partitions of {self._topic} went to another member before the commit")
-        self._writer.write(records, done, group)
+        try:
+            self._writer.write(records, done, group)
+        except TakenOverError as fault:
+            if isinstance(fault.__cause__, FencedInstanceIdError) and self._joined_anew(group.member_id):
+                raise UnavailableError(f"joined {self._group} anew while it wrote: {fault.message}") from fault
+            raise
+
+    def _joined_anew(self, member_id: str) -> bool:
+        """Whether this very member has another id now; it may be just about to learn it.
+
+        A broker that came back without its groups gives the name a new id, and refuses what was begun with the old
+        one in the words it has for a name that another process took. Of that, ``ProducerFencedError`` tells as well.
+        """
+        end = time.monotonic() + REJOIN
+        while (now := self._consumer.group_metadata().member_id) == member_id and time.monotonic() < end:
+            time.sleep(0.05)
+        return bool(now and now != member_id)
 
     def _known(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
         # Not by the consumer: a revocation may be waiting for this very answer while it holds the reading thread.
