@@ -15,6 +15,7 @@ from headrace.eventing.attempt import is_expired
 from headrace.eventing.codec.kafka import read_record, write_record
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.event import CloudEvent, new_event
+from headrace.eventing.filters import compile_filter
 from headrace.eventing.ledger import WINDOW
 from headrace.eventing.log import Committed, OutgoingRecord, Partition
 from headrace.eventing.memory import MemoryBroker, MemoryLog
@@ -503,3 +504,23 @@ def test_the_window_holds_a_partition_back() -> None:
         assert len(broker.records("out")) == WINDOW + 1500
 
     asyncio.run(run())
+
+
+def test_events_that_no_filter_means_are_done_without_a_delivery() -> None:
+    """Neither sent nor answered, and committed; a record that is no event is a dead letter all the same."""
+    bad = OutgoingRecord("in", b"k", b"{", (("content-type", b"application/cloudevents+json"),))
+    world = World(ECHO, wanted=compile_filter("id = '2' OR id = '4'"))
+    broker = dispatch(world, [*published(*range(5)), bad], partitions=2)
+    assert sorted(e.id for e in world.sink.got) == ["2", "4"]
+    assert sorted(headers(r)["ce_causationid"] for r in broker.records("out") if "result" in headers(r)["ce_type"]) == [
+        "2",
+        "4",
+    ]
+    assert [headers(r)["ce_hrreason"] for r in broker.records("dead")] == ["invalid"]
+
+
+def test_a_filter_wakes_nothing() -> None:
+    """Where no event is meant the sink is not even asked whether it is ready."""
+    world = World(ECHO, wanted=compile_filter("EXISTS nothing"))
+    dispatch(world, published(*range(5)))
+    assert world.sink.knocks == 0

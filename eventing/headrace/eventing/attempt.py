@@ -72,6 +72,7 @@ class Courier:
         policy: When to try again.
         identity: Who answers, for receivers whose replies are no results of Headrace's.
         clock: Time.
+        waited: Told how many seconds an event waited for the sink to be ready.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Courier:
         policy: RetryPolicy,
         identity: Responder,
         clock: Clock,
+        waited: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._sink = sink
         self._gate = gate
@@ -90,6 +92,7 @@ class Courier:
         self._policy = policy
         self._identity = identity
         self._clock = clock
+        self._waited = waited
         self.under_way: set[asyncio.Task[Any] | None] = set()
         """Tasks whose delivery the sink has in hand; all others of this courier wait, and can be given up unharmed."""
 
@@ -137,6 +140,7 @@ class Courier:
         except DeadlineExceededError as fault:
             return _Fault(str(fault))
         if waited:
+            self._waited(waited)
             span.add_event("waited for the sink", {"headrace.wait_seconds": waited})
         async with self._slots:
             return await self._deliver(event, context)

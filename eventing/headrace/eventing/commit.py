@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.errors import HeadraceError, PayloadTooLargeError, TakenOverError
+from headrace.eventing.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from headrace.eventing.ledger import Ledger
     from headrace.eventing.log import Committed, EventLog, Partition
     from headrace.eventing.outcome import Outcome
-    from headrace.eventing.work import Work
 
 _log = logging.getLogger(__name__)
 PAUSE = 1.0
@@ -41,14 +41,13 @@ class _Try:
     ledgers: Mapping[Partition, Ledger]
     progress: Mapping[Partition, Committed]
 
-    def conclude(self) -> None:
-        """It is written: keep that in the ledgers, and end the spans."""
+    def conclude(self, written: Callable[[Work], None]) -> None:
+        """It is written: keep that in the ledgers, and tell."""
         for partition, ledger in self.ledgers.items():
             ledger.complete(self.finished[partition])
         for work in self.settled:
             work.written = True
-            if work.outcome:
-                work.outcome.close()
+            written(work)
 
 
 class Committer:
@@ -59,6 +58,7 @@ class Committer:
         ledgers: The partitions that are ours now, kept by the dispatcher.
         clock: Time.
         too_large: The outcome in place of one that no topic takes.
+        written: Told of every event whose answer and progress are in the log.
     """
 
     def __init__(
@@ -67,11 +67,13 @@ class Committer:
         ledgers: Mapping[Partition, Ledger],
         clock: Clock,
         too_large: Callable[[Outcome, PayloadTooLargeError], Outcome],
+        written: Callable[[Work], None] = Work.close,
     ) -> None:
         self._log = log
         self._ledgers = ledgers
         self._clock = clock
         self._too_large = too_large
+        self._written = written
         self._settled: list[Work] = []
         self._dirty: set[Partition] = set()
         """Partitions whose progress changed though nothing of theirs was finished: an attempt failed."""
@@ -140,7 +142,7 @@ class Committer:
         # One is enough, the transaction is whole; others may have gone on under another member in the meantime.
         if any(known.get(partition) == progress for partition, progress in doubt.progress.items()):
             _log.info("a commit whose answer was lost had been written: %d events", len(doubt.settled))
-            doubt.conclude()
+            doubt.conclude(self._written)
         self._doubt = None
 
     async def _write(self, settled: Sequence[Work]) -> None:
@@ -158,7 +160,7 @@ class Committer:
                 self._doubt = None  # the log says that nothing was written
             raise
         self._doubt = None
-        attempt.conclude()
+        attempt.conclude(self._written)
 
     def _prepare(self, settled: Sequence[Work]) -> _Try:
         finished: dict[Partition, set[int]] = {partition: set() for partition in self._dirty}

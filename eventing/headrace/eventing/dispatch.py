@@ -23,6 +23,7 @@ from headrace.eventing.commit import Committer
 from headrace.eventing.gate import Gate
 from headrace.eventing.lanes import Lanes, Ordering, lane_of
 from headrace.eventing.ledger import Ledger
+from headrace.eventing.metrics import DispatchMetrics
 from headrace.eventing.outcome import Settler
 from headrace.eventing.retry import RetryPolicy
 from headrace.eventing.work import Work
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from headrace.eventing.clock import Clock
+    from headrace.eventing.filters import Filter
     from headrace.eventing.ledger import Attempts
     from headrace.eventing.log import Committed, EventLog, Partition, Record
     from headrace.eventing.results import Responder
@@ -65,6 +67,8 @@ class DispatchSettings:
     """Records in work or waiting in memory; beyond it partitions are paused."""
     most_open_bytes: int = 128 * 1024 * 1024
     """The same in bytes of their values."""
+    wanted: Filter | None = None
+    """Which events are meant; the others are done without a delivery. None for all."""
 
 
 class Dispatcher:
@@ -78,6 +82,8 @@ class Dispatcher:
     """
 
     def __init__(self, log: EventLog, sink: Sink, settings: DispatchSettings, clock: Clock | None = None) -> None:
+        self.metrics = DispatchMetrics()
+        """What it counts."""
         self._log = log
         self._settings = settings
         self._clock = clock or SystemClock()
@@ -94,6 +100,7 @@ class Dispatcher:
             policy=settings.retry,
             identity=settings.identity,
             clock=self._clock,
+            waited=self.metrics.waited,
         )
         self._settler = Settler(
             self._courier,
@@ -101,8 +108,9 @@ class Dispatcher:
             results=settings.results,
             dead_letters=settings.dead_letters,
             clock=self._clock,
+            wanted=settings.wanted,
         )
-        self._committer = Committer(log, self._ledgers, self._clock, self._settler.too_large)
+        self._committer = Committer(log, self._ledgers, self._clock, self._settler.too_large, self._written)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then finish what is under way, commit it, and leave the group.
@@ -179,7 +187,7 @@ class Dispatcher:
         ledger = self._ledgers.get(record.partition)
         if ledger is None or not ledger.admit(record.offset):
             return
-        work = Work(record, ledger, lane_of(record, self._settings.ordering))
+        work = Work(record, ledger, lane_of(record, self._settings.ordering), self._clock.monotonic())
         self._work.add(work)
         self._open_bytes += work.size
         if self._lanes.enter(work.lane, work):
@@ -202,6 +210,11 @@ class Dispatcher:
         work.outcome = await self._settler.settle(work.record, before=before, on_failure=failed)
         if work.is_among(self._ledgers):
             self._committer.settle(work)
+
+    def _written(self, work: Work) -> None:
+        work.close()
+        if work.outcome:
+            self.metrics.written(work.outcome, self._clock.monotonic() - work.arrived)
 
     def _end(self, work: Work) -> None:
         self._forget(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import HeadraceError, InvalidEventError
 from headrace.eventing.attempt import Answer
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from headrace.errors import PayloadTooLargeError
     from headrace.eventing.attempt import Courier
     from headrace.eventing.clock import Clock
+    from headrace.eventing.filters import Filter
     from headrace.eventing.ledger import Attempts
     from headrace.eventing.log import OutgoingRecord, Record
     from headrace.eventing.results import Responder
 
 _log = logging.getLogger(__name__)
+Ending = Literal["answered", "dead_letter", "skipped"]
+"""``answered`` is also an event that the receiver took without a word; ``skipped`` is one that no filter meant."""
 UNANSWERED = 503
 """Status in an error event where nothing answered at all."""
 
@@ -43,6 +46,9 @@ class Outcome:
     spans: tuple[Span, ...]
     context: Context
     """Trace context of the process span, for records that are written in place of these."""
+    ending: Ending = "answered"
+    reason: str = ""
+    """Why it ended so: a dead letter's reason, or what a filter said; empty for an answer."""
 
     def close(self) -> None:
         """The records are written: end the spans that waited for it, the innermost first."""
@@ -59,16 +65,25 @@ class Settler:
         results: Topic of answers; None for nowhere.
         dead_letters: Topic of events that were given up.
         clock: Time.
+        wanted: Which events are meant; None for all.
     """
 
     def __init__(
-        self, courier: Courier, *, identity: Responder, results: str | None, dead_letters: str, clock: Clock
+        self,
+        courier: Courier,
+        *,
+        identity: Responder,
+        results: str | None,
+        dead_letters: str,
+        clock: Clock,
+        wanted: Filter | None = None,
     ) -> None:
         self._courier = courier
         self._identity = identity
         self._results = results
         self._dead_letters = dead_letters
         self._clock = clock
+        self._wanted = wanted
         self._tracer = tracing.tracer(__name__)
 
     async def settle(self, record: Record, *, before: Attempts, on_failure: Callable[[], Attempts]) -> Outcome:
@@ -86,6 +101,8 @@ class Settler:
         context = tracing.child_of(process, arrived)
         try:
             with tracing.recorded(process):
+                if not invalid and self._wanted and not self._wanted(event.attributes):
+                    return self._skipped(record, event, context, (process, receive))
                 if invalid:
                     answer = Answer(failure=Failure("invalid", str(invalid)))
                 else:
@@ -96,6 +113,14 @@ class Settler:
             receive.end()
             raise
         return self._outcome(record, event, context, answer, receive)
+
+    def _skipped(self, record: Record, event: CloudEvent, context: Context, spans: tuple[Span, Span]) -> Outcome:
+        """The outcome of an event that is not meant: done, with nothing to write."""
+        assert self._wanted is not None
+        verdict = self._wanted.explain(event.attributes)
+        process, receive = spans
+        process.add_event("filtered", {"headrace.reason": verdict.reason})
+        return Outcome(record, event, (), (receive,), context, "skipped", verdict.error or "no match")
 
     def too_large(self, outcome: Outcome, fault: PayloadTooLargeError) -> Outcome:
         """The outcome in place of one that no topic takes: a dead letter that says so."""
@@ -155,7 +180,10 @@ class Settler:
         if self._results and reply:
             topic = self._results
             publish(topic, reply.id, lambda trace: write_record(reply, topic, trace=trace))
-        return Outcome(record, event, tuple(written), (*spans, *([receive] if receive else [])), context)
+        ending: Ending = "dead_letter" if failure else "answered"
+        reason = failure.reason if failure else ""
+        closing = (*spans, *([receive] if receive else []))
+        return Outcome(record, event, tuple(written), closing, context, ending, reason)
 
     def _reply(self, event: CloudEvent, answer: Answer) -> CloudEvent | None:
         """The event for the results topic: a publisher that waits for an answer learns of a failure as well."""

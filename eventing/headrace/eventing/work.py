@@ -21,6 +21,8 @@ class Work:
     record: Record
     ledger: Ledger
     lane: Hashable | None
+    arrived: float = 0.0
+    """When the record came, on the dispatcher's monotonic clock."""
     task: asyncio.Task[None] | None = None
     outcome: Outcome | None = None
     written: bool = False
@@ -35,6 +37,11 @@ class Work:
     def size(self) -> int:
         """Bytes of the record's value."""
         return len(self.record.value or b"")
+
+    def close(self) -> None:
+        """End the spans that waited for the answer to be written."""
+        if self.outcome:
+            self.outcome.close()
 
     def is_among(self, ledgers: Mapping[Partition, Ledger]) -> bool:
         """Whether the partition is still the one it was when the record was admitted."""

@@ -15,7 +15,10 @@ from headrace.cli.target import KAFKA_HELP, kafka_address
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.eventing.dispatch import DispatchSettings
+    from headrace.eventing.metrics import DispatchMetrics
     from headrace.manifests.spec import InferenceApp
 
 
@@ -29,13 +32,13 @@ def dispatch(
     """Deliver a topic's events to an app's model, and its answers to Kafka, until SIGTERM or Ctrl-C.
 
     Reads K_SINK (where to deliver), HEADRACE_WAKE (comma-separated base URLs whose readiness is asked before the
-    first delivery, so that a chain that is scaled to zero starts at once) and POD_NAME (names this member).
+    first delivery, so that a chain that is scaled to zero starts at once), POD_NAME (names this member) and
+    HEADRACE_METRICS_PORT (serves metrics for Prometheus there).
     """
     from headrace.manifests.loading import load_apps
 
     _refuse_secured_kafka()
     chosen = _choose(load_apps(file), app, file)
-    _refuse_filters(chosen)
     url = sink or os.environ.get("K_SINK")
     if not url:
         raise ConfigurationError("No sink to deliver to", hint="set K_SINK, or give --sink URL")
@@ -51,15 +54,6 @@ def _refuse_secured_kafka() -> None:
         raise ConfigurationError(
             f"KAFKA_SECURITY_PROTOCOL={protocol}: this version speaks to Kafka without TLS and login only",
             hint="give the dispatcher a PLAINTEXT listener, or wait for the next version",
-        )
-
-
-def _refuse_filters(app: InferenceApp) -> None:
-    # The dispatcher does not ask them yet. Passing them over would send every event of the topic to the model.
-    if app.spec.trigger.filter is not None or app.spec.trigger.filters:
-        raise ConfigurationError(
-            f"app {app.name}: this version's dispatcher does not filter",
-            hint="remove spec.trigger.filter and filters, or set delivery: knative-broker",
         )
 
 
@@ -91,19 +85,34 @@ async def _run(app: InferenceApp, kafka: str, url: str, concurrency: int) -> Non
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    dispatcher = Dispatcher(member, sink, settings)
+    end_metrics = _serve_metrics(dispatcher.metrics)
     typer.echo(f"dispatching {app.spec.trigger.topic} of {kafka} to {url}")
     try:
-        await Dispatcher(member, sink, settings).run(stop)
+        await dispatcher.run(stop)
     finally:
+        end_metrics()
         await sink.close()
         if provider:
             provider.shutdown()
+
+
+def _serve_metrics(metrics: DispatchMetrics) -> Callable[[], None]:
+    from headrace.eventing.metrics import PORT_VARIABLE
+
+    text = os.environ.get(PORT_VARIABLE, "")
+    if not text:
+        return lambda: None
+    if not text.isdecimal():
+        raise ConfigurationError(f"{PORT_VARIABLE}={text}: not a port", hint="a number up to 65535")
+    return metrics.serve(int(text), os.environ.get("HEADRACE_HOST", "0.0.0.0"))  # noqa: S104  # the pod's own network
 
 
 def _settings(app: InferenceApp, concurrency: int) -> DispatchSettings:
     from headrace.eventing.dispatch import DispatchSettings
     from headrace.eventing.results import Responder
     from headrace.eventing.retry import RetryPolicy
+    from headrace.manifests.parts.filters import event_filter
 
     trigger = app.spec.trigger
     return DispatchSettings(
@@ -119,4 +128,5 @@ def _settings(app: InferenceApp, concurrency: int) -> DispatchSettings:
             max_delay=trigger.retry.max_delay.total_seconds(),
         ),
         cold_start=trigger.cold_start.total_seconds(),
+        wanted=event_filter(trigger.filter, trigger.filters),
     )

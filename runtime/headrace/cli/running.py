@@ -73,8 +73,6 @@ def _refuse_what_needs_a_cluster(apps: Sequence[InferenceApp]) -> None:
         f"app {app.name}: spec.{field}: {value}: the twin does not do this"
         for app in apps
         for field, value, missing in (
-            ("trigger.filter", app.spec.trigger.filter, app.spec.trigger.filter is not None),
-            ("trigger.filters", "a list", bool(app.spec.trigger.filters)),
             ("trigger.delivery", app.spec.trigger.delivery, app.spec.trigger.delivery != "headrace"),
             ("transformer.collocated", "true", bool(app.spec.transformer and app.spec.transformer.collocated)),
         )
