@@ -64,7 +64,7 @@ async def gathered(server: Any, model: Squares, *rows: tuple[float, ...]) -> lis
     calls = [asyncio.ensure_future(asked(server, *rows[0]))]
     await until(model.begun.is_set)
     calls += [asyncio.ensure_future(asked(server, *values)) for values in rows[1:]]
-    await until(lambda: len(server.hosted._batcher._waiting) == len(rows) - 1)
+    await until(lambda: server.hosted.taken == len(rows))
     model.open.set()
     return await asyncio.gather(*calls)
 
@@ -116,7 +116,7 @@ def test_other_shapes_do_not_mix(serving: Callable[..., Any]) -> None:
         first = asyncio.ensure_future(asked(server, 0.0))
         await until(model.begun.is_set)
         pairs = [asyncio.ensure_future(asked(server, float(n), 1.0, columns=1 + n % 2)) for n in range(4)]
-        await until(lambda: len(server.hosted._batcher._waiting) == 4)
+        await until(lambda: server.hosted._batcher.waiting == 4)
         model.open.set()
         return await asyncio.gather(first, *pairs)
 
@@ -165,7 +165,7 @@ def test_a_client_that_went_away_leaves_the_queue(serving: Callable[..., Any]) -
         headers, body = tensors.dump_request(tensors.new_request("m", {"x": np.zeros((7, 1), np.float32)}))
         leaving = asyncio.ensure_future(server.ask("POST", "/v2/models/m/infer", body, headers, gone))
         last = asyncio.ensure_future(asked(server, 2.0))
-        await until(lambda: len(server.hosted._batcher._waiting) == 2)
+        await until(lambda: server.hosted._batcher.waiting == 2)
         gone.set()
         assert (await leaving).status == 0
         model.open.set()

@@ -150,7 +150,7 @@ def test_a_merged_run_shows_in_every_members_trace(serving: Callable[..., Any], 
         while not model.begun.is_set():  # noqa: ASYNC110  # set by a thread
             await asyncio.sleep(0.001)
         others = [asyncio.ensure_future(ask(server, number)) for number in (2, 3, 4)]
-        while len(server.hosted._batcher._waiting) < 3:  # noqa: ASYNC110  # told by no event
+        while server.hosted._batcher.waiting < 3:  # noqa: ASYNC110  # told by no event
             await asyncio.sleep(0.001)
         model.open.set()
         await asyncio.gather(first, *others)

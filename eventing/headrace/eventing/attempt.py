@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from headrace.errors import DeadlineExceededError, HeadraceError, InvalidEventEr
 from headrace.eventing.codec import http, json_format
 from headrace.eventing.codec.http import HttpMessage, Mode
 from headrace.eventing.deadletter import Failure
+from headrace.eventing.moments import moment_of
 from headrace.eventing.results import RESULT_TYPE, result_event
 from headrace.eventing.retry import is_retriable
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from headrace.eventing.retry import RetryPolicy
     from headrace.eventing.sink import Reply, Sink
 
-_FRACTION = re.compile(r"\.\d+")
 ACCEPTED = 202
 OK_BELOW = 300
 SHUTS_THE_GATE = frozenset({502, 503})
@@ -207,18 +206,8 @@ class Courier:
 
 def is_expired(event: CloudEvent, now: float) -> bool:
     """Whether the event's ``expirytime`` (CloudEvents extension, RFC 3339) is past; one that is no time never is."""
-    text = event.get("expirytime")
-    if not text:
-        return False
-    # Python 3.10 reads neither a Z nor fractions of any length: the fraction goes, a second more or less is no matter.
-    plain = _FRACTION.sub("", text.strip().upper().replace("Z", "+00:00"))
-    try:
-        moment = datetime.fromisoformat(plain)
-    except ValueError:
-        return False
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp() <= now
+    moment = moment_of(event.get("expirytime") or "")
+    return moment is not None and moment <= now
 
 
 def retry_after(reply: Reply) -> float | None:

@@ -97,7 +97,7 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
 
     def batch_key(self, request: InferRequest) -> Hashable | None:
         """As :class:`TensorBatching`; requests with parameters of their own run alone."""
-        own = set(request.parameters or {}) - {"binary_data_output"}
+        own = set(request.parameters or {}) - {"binary_data_output", getattr(self, "state_key", "")}
         return None if own else super().batch_key(request)
 
     async def preprocess(self, payload: Any, headers: dict[str, str] | None = None) -> InferRequest:

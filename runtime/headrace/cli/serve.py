@@ -56,8 +56,12 @@ def serve(
     ] = 600.0,
     max_batch_size: Annotated[int, typer.Option(min=1, help="Most rows in one run of the model.")] = 32,
     max_batch_delay: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long a lone request waits for company: 5ms, 0.1s.")
+        str, typer.Option(metavar="DURATION", help="How long a request waits for company at most: 5ms, 0.1s.")
     ] = "0ms",
+    max_batch_bytes: Annotated[int, typer.Option(min=0, help="Most bytes of tensors in one run; 0: no bound.")] = 0,
+    max_batch_tokens: Annotated[
+        int, typer.Option(min=0, help="Most tokens in one run, padding included, of models that count them; 0: no bound.")
+    ] = 0,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Most requests that the model works on or has waiting; one more gets 429.")
     ] = 512,
@@ -90,7 +94,13 @@ def serve(
             host=host,
             http_port=http_port,
             predictor=_predictor(predictor_host, predictor_protocol, predictor_use_ssl, predictor_timeout),
-            batching=BatchLimits(max_batch_size, _seconds("--max-batch-delay", max_batch_delay), max_queue),
+            batching=BatchLimits(
+                max_size=max_batch_size,
+                max_delay=_seconds("--max-batch-delay", max_batch_delay),
+                max_queue=max_queue,
+                max_bytes=max_batch_bytes,
+                max_tokens=max_batch_tokens,
+            ),
             max_request_bytes=max_request_bytes,
             grace=_seconds("--grace", grace),
         )

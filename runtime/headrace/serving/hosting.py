@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ModelLoadError, OverloadedError
 from headrace.models.batching import Batchable
+from headrace.models.keyed_state import Keyed
 from headrace.models.kserve_api import InvalidInput, Model, ModelNotReady, set_predictor_config
 from headrace.models.kserve_faults import StatusUnderKServe
 from headrace.serving import spans
-from headrace.serving.batcher import Batcher
+from headrace.serving.batching.batcher import Batcher
+from headrace.serving.deadlines import deadline_of
+from headrace.serving.execution.worker import Worker
 from headrace.serving.metrics import ModelTimes
-from headrace.serving.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +53,8 @@ class HostedModel:
         self._checks = _overridden(model, "validate") is not None
         hooks = model if isinstance(model, Batchable) else None
         blocking = not inspect.iscoroutinefunction(model.predict) and not self._whole
-        self._batcher = Batcher(self._call_predict, hooks, self._worker, limits) if blocking else None
+        check_keyed(model, blocking=blocking)
+        self._batcher = Batcher(model, self._call_predict, hooks, self._worker, limits) if blocking else None
         self._times = ModelTimes(self.name)
         self._taken = 0
 
@@ -98,6 +101,8 @@ class HostedModel:
             if self.model.engine:
                 await self._run(self.model.stop_engine)
         self._worker.close()
+        if self._batcher is not None:
+            self._batcher.close()
 
     async def _taken_on(
         self, payload: Any, headers: dict[str, str], answer: Callable[..., Any]
@@ -105,7 +110,10 @@ class HostedModel:
         if not self.model.ready:
             raise ModelNotReady(self.name)
         if self._taken >= self._limits.max_queue:
-            raise OverloadedError(f"Model '{self.name}' works on {self._taken} requests, and may on no more")
+            raise OverloadedError(
+                f"Model '{self.name}' works on {self._taken} requests, and may on no more",
+                retry_after=1.0 if self._batcher is None else self._batcher.retry_after,
+            )
         self._taken += 1
         try:
             if self._predictor is not None:
@@ -123,7 +131,10 @@ class HostedModel:
         prepared = await self._prepared(payload, headers)
         call = (prepared, headers, response_headers)
         with self._times.predict():
-            given = self._call_predict(call) if self._batcher is None else await self._batcher.submit(call)
+            if self._batcher is None:
+                given = self._call_predict(call)
+            else:
+                given = await self._batcher.submit(call, deadline_of(headers))
             answer = await _settled(given)
         return await self._finished(answer, headers, response_headers), response_headers
 
@@ -172,6 +183,21 @@ def check_ready(model: Any) -> None:
         raise ModelLoadError(
             f"{type(model).__name__}.load() of model '{model.name}' returned, and self.ready is not set",
             hint="set self.ready = True when the model can answer",
+        )
+
+
+def check_keyed(model: Any, *, blocking: bool) -> None:
+    """Refuse a model with keyed state whose requests the server cannot hold apart.
+
+    Raises:
+        ModelLoadError: it answers on the event loop, where requests of one key would meet.
+    """
+    if not isinstance(model, Keyed) or not model.state_key:
+        return
+    if not blocking or inspect.iscoroutinefunction(model.predict_keyed):
+        raise ModelLoadError(
+            f"{type(model).__name__} keeps state by '{model.state_key}', and its predict is async or its own __call__",
+            hint="leave predict and __call__ to KeyedModel, and write predict_keyed as a plain method",
         )
 
 

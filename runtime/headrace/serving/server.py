@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from headrace.errors import ConfigurationError
+from headrace.serving.execution.worker import Worker
 from headrace.serving.front import Front
 from headrace.serving.startup import Phases, Started, start
-from headrace.serving.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

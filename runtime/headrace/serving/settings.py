@@ -21,8 +21,12 @@ class BatchLimits:
     max_size: int = 32
     """Rows in one run of the model; a single request with more runs alone."""
     max_delay: float = 0.0
-    """Seconds that a lone request waits for company. 0 merges only what has come while the model was busy, and so
-    never makes a request slower."""
+    """Seconds that a request waits for company at most; it never waits for more than have come at a time lately. 0
+    merges only what has come while the model was busy, and so never makes a request slower."""
+    max_bytes: int = 0
+    """Bytes of the tensors in one run; a larger single request runs alone. 0 sets no bound."""
+    max_tokens: int = 0
+    """Tokens in one run, padding included, for models that count them. 0 sets no bound."""
     max_queue: int = 512
     """Requests that the model has taken on and not yet answered; one more gets 429."""
 

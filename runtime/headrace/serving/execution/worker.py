@@ -28,6 +28,7 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._done: deque[_Done] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -39,13 +40,16 @@ class Worker:
 
         A future that is cancelled before its turn is not run; one that is running runs to its end.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-            self._thread.start()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._jobs.put((call, context or contextvars.copy_context(), future))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.send(call, context or contextvars.copy_context(), future)
         return future
+
+    def send(self, call: Callable[[], Any], context: contextvars.Context, future: asyncio.Future[Any]) -> None:
+        """As :meth:`submit`, for a future that is there already."""
+        if self._loop is None:
+            self._loop = future.get_loop()
+            self._thread.start()
+        self._jobs.put((call, context, future))
 
     def close(self) -> None:
         """End the thread after the calls already submitted; does not wait."""
@@ -54,7 +58,7 @@ class Worker:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             call, context, future = job
-            if not future.cancelled():
+            if not future.done():
                 self._finish(future, *_outcome(call, context))
             del job, call, context, future  # a result is not kept alive until the next call
 
@@ -70,7 +74,7 @@ class Worker:
         self._woken = False
         while self._done:
             future, result, fault = self._done.popleft()
-            if future.cancelled():
+            if future.done():
                 continue
             if fault is None:
                 future.set_result(result)
@@ -78,11 +82,18 @@ class Worker:
                 future.set_exception(fault)
 
 
+def exception_of(fault: BaseException) -> Exception:
+    """What a caller is given of whatever a model raised: asyncio carries neither a StopIteration nor an exit.
+
+    ``sys.exit()`` in a model must not end the thread that answers everybody.
+    """
+    if isinstance(fault, StopIteration):
+        return RuntimeError(f"StopIteration: {fault}")
+    return fault if isinstance(fault, Exception) else RuntimeError(f"The model raised {type(fault).__name__}: {fault}")
+
+
 def _outcome(call: Callable[[], Any], context: contextvars.Context) -> tuple[Any, BaseException | None]:
     try:
         return context.run(call), None
-    except Exception as fault:  # noqa: BLE001  # it is the caller's, who gets it from the future
-        # asyncio refuses to carry a StopIteration.
-        return None, RuntimeError(f"StopIteration: {fault}") if isinstance(fault, StopIteration) else fault
-    except BaseException as fault:  # noqa: BLE001  # sys.exit() in a model must not end the thread that answers everybody
-        return None, RuntimeError(f"The model raised {type(fault).__name__}: {fault}")
+    except BaseException as fault:  # noqa: BLE001  # it is the caller's, who gets it from the future
+        return None, exception_of(fault)

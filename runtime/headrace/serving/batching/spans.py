@@ -1,0 +1,55 @@
+"""What a run of the model shows in the traces of its members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.trace import Link
+
+from headrace.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+    from headrace.serving.batching.member import Member
+
+_TRACER = tracing.tracer(__name__)
+
+
+def waiting(context: Context) -> Span:
+    """``queue``: from joining the line to the beginning of the run."""
+    return _TRACER.start_span("queue", context)
+
+
+def of_run(members: Sequence[Member]) -> list[Span]:
+    """``batch`` in the trace of the first member, ``execute`` in those of the others.
+
+    The batch links to every other member's span, and each ``execute`` to the batch.
+    """
+    attributes = {
+        "headrace.batch.size": sum(member.rows for member in members),
+        "headrace.batch.requests": len(members),
+    }
+    links = [Link(context) for member in members[1:] if (context := _span_context(member.trace)).is_valid]
+    run = _TRACER.start_span("batch", members[0].trace, links=links, attributes=attributes)
+    to_run = [Link(run.get_span_context())] if run.get_span_context().is_valid else []
+    others = [
+        _TRACER.start_span("execute", member.trace, links=to_run, attributes=attributes) for member in members[1:]
+    ]
+    return [run, *others]
+
+
+def end(spans: Sequence[Span], fault: Exception | None = None) -> None:
+    """End them all, as failed where the run raised."""
+    for span in spans:
+        if fault is not None:
+            tracing.fail(span, fault)
+        span.end()
+
+
+def _span_context(context: Context) -> trace.SpanContext:
+    return trace.get_current_span(context).get_span_context()
