@@ -30,6 +30,9 @@ def translate(fault: Exception, what: str) -> HeadraceError:
         what: What was tried, with its place, for the message.
     """
     detail = f"{what}: {type(fault).__name__}: {fault}"
+    # A call after the one that failed says "a previous request has failed" and has the reason as its second argument:
+    # a producer that was fenced between two sends must not look like one whose broker is away.
+    fault = next((inner for inner in fault.args if isinstance(inner, errors.KafkaError)), fault)
     if isinstance(fault, _TOO_LARGE):
         return PayloadTooLargeError(detail, hint="raise max.message.bytes of the topic, or send smaller data")
     if isinstance(fault, _FENCED):
