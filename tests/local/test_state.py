@@ -21,7 +21,10 @@ def state(pid: int | None = None, *, born: float | None = None) -> State:
         otlp="http://127.0.0.1:4318",
         traces="traces.sqlite",
         logs="logs",
-        apps=(RunningApp("labels", "vision", ("pictures", "pictures.labels")),),
+        apps=(
+            RunningApp("labels", "vision", ("pictures", "pictures.labels")),
+            RunningApp("words", "text", ("words",), "w", "dead", "group", ({"not": {"exact": {"type": "a"}}},)),
+        ),
     )
 
 

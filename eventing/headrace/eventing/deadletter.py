@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 Reason = Literal["invalid", "rejected", "exhausted", "expired", "crashed"]
 MOST_ERROR_DATA = 1024
 """Bytes of the receiver's answer that ``knativeerrordata`` keeps, before base64; Knative's number."""
+FAILURE_ATTRIBUTES = frozenset(
+    {
+        "knativeerrordest", "knativeerrorcode", "knativeerrordata", "hrreason", "hrattempts", "hrfirstattempt",
+        "hrlastattempt", "hrtopic", "hrpartition", "hroffset",
+    }
+)  # fmt: skip
+"""What a dead letter says of the failure; every other attribute is the original event's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ def dead_letter(
     """
     marked = _plain(event).with_attributes(**_failure_attributes(record, failure))
     letter = write_record(marked, topic, trace=trace)
-    kept = tuple((name, value) for name, value in record.headers if value is not None and _is_foreign(name))
+    kept = tuple((name, value) for name, value in record.headers if value is not None and is_foreign(name))
     return OutgoingRecord(topic, record.key, letter.value, letter.headers + kept)
 
 
@@ -80,7 +87,8 @@ def _failure_attributes(record: Record, failure: Failure) -> dict[str, str]:
     }
 
 
-def _is_foreign(name: str) -> bool:
+def is_foreign(name: str) -> bool:
+    """Whether a Kafka header belongs to neither the CloudEvent nor the trace: such headers pass through as they are."""
     lower = name.lower()
     return not lower.startswith("ce_") and lower != "content-type" and lower not in TRACE_HEADERS
 

@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "up": "Run the apps of a headrace.yaml on this machine until Ctrl-C.",
     "publish": "Publish files as CloudEvents to a Kafka topic, one event a file.",
     "results": "Print the results of a topic, live with --follow.",
+    "dead-letters": "Events that failed for good: list, send back, or drop them.",
+    "audit": "Compare events with their results: lost, late, or twice?",
     "trace": "Print the trace of an event as a tree with durations.",
     "down": "Stop the running `headrace up`.",
     "logs": "Print what the processes of `headrace up` wrote.",
@@ -39,7 +41,8 @@ COMMANDS: dict[str, str] = {
     "broker": "Run the embedded Kafka broker alone.",
 }
 """Every command in the order of ``--help``, with its line there. Command NAME is the function NAME of the module
-``headrace.cli.NAME``, imported only when it is called, so that ``--help`` and quick commands stay quick."""
+``headrace.cli.NAME`` (with ``_`` for ``-``), or a typer program there for a command that has commands of its own;
+imported only when it is called, so that ``--help`` and quick commands stay quick."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,12 +76,16 @@ def _app(called: str | None) -> typer.Typer:
     app.callback()(_options)
     for name, line in COMMANDS.items():
         command = _load(name) if name == called else _named_only
-        app.command(name, short_help=line)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, short_help=line)
+        else:
+            app.command(name, short_help=line)(command)
     return app
 
 
-def _load(name: str) -> Callable[..., None]:
-    command: Callable[..., None] = getattr(import_module(f"headrace.cli.{name}"), name)
+def _load(name: str) -> Callable[..., None] | typer.Typer:
+    module = name.replace("-", "_")
+    command: Callable[..., None] | typer.Typer = getattr(import_module(f"headrace.cli.{module}"), module)
     return command
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from headrace.local.resources import Topic
     from headrace.local.settings import TwinSettings
+    from headrace.local.state import RunningApp
     from headrace.local.status import TwinEvent
     from headrace.local.twin import Twin
     from headrace.manifests.spec import InferenceApp
@@ -47,7 +48,6 @@ def twin_of(
     """
     _refuse_what_needs_a_cluster(apps)
     from headrace.local.settings import DEFAULTS
-    from headrace.local.state import RunningApp
     from headrace.local.twin import Twin
     from headrace.manifests.options import RenderOptions
     from headrace.manifests.rendering import render_all
@@ -58,13 +58,28 @@ def twin_of(
         kafka=kafka,
         port=port,
         cwd=folder,
-        apps=tuple(
-            RunningApp(app.name, app.namespace, (app.spec.trigger.topic,), app.result_topic or "") for app in apps
-        ),
+        apps=tuple(_known(app) for app in apps),
         settings=settings or DEFAULTS,
         on_event=on_event,
         echo=echo,
         create_topics=_create_topics,
+    )
+
+
+def _known(app: InferenceApp) -> RunningApp:
+    """What the other commands learn of an app."""
+    from headrace.local.state import RunningApp
+    from headrace.manifests.parts.filters import rules
+
+    trigger = app.spec.trigger
+    return RunningApp(
+        app.name,
+        app.namespace,
+        (trigger.topic,),
+        app.result_topic or "",
+        trigger.dead_letter_topic,
+        app.consumer_group,
+        tuple(rules(trigger.filter, trigger.filters)),
     )
 
 

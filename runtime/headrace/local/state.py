@@ -32,6 +32,12 @@ class RunningApp:
     topics: tuple[str, ...] = ()
     results: str = ""
     """The topic of its answers; empty where they are not kept."""
+    dead_letters: str = ""
+    """The topic of what failed for good."""
+    group: str = ""
+    """Its consumer group."""
+    filters: tuple[dict[str, Any], ...] = ()
+    """What its trigger lets through, in the dialects of ``headrace.eventing.filters``; empty for every event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +162,10 @@ def created(pid: int) -> float | None:
 
 
 def _state(document: dict[str, Any]) -> State:
+    # A twin of an earlier version says less of its apps.
     apps = tuple(
-        RunningApp(app["name"], app["namespace"], tuple(app["topics"]), app["results"]) for app in document.pop("apps")
+        RunningApp(**{**app, "topics": tuple(app["topics"]), "filters": tuple(app.get("filters", ()))})
+        for app in document.pop("apps")
     )
     return State(**document, apps=apps)
 
