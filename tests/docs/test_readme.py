@@ -62,7 +62,8 @@ def test_use_it(tmp_path: Path) -> None:
     (tmp_path / "some.jpg").write_bytes(next(p for p in sample_pictures() if p.name == "rocket.jpg").read_bytes())
     home = tmp_path / "home"
     home.mkdir()
-    up, publish, results, follow, trace, status, binary, v1_file, v1, v2_file, v2, render = commands("Use it")
+    up, publish, results, follow, trace, status, *rest = commands("Use it")
+    audit, letters, redrive, binary, v1_file, v1, v2_file, v2, render = rest
     assert up.endswith("up -f examples/pictures/headrace.yaml")
     assert follow.endswith("results --follow")
     with running_app(ROOT / "examples" / "pictures" / "headrace.yaml", home) as app:
@@ -71,6 +72,9 @@ def test_use_it(tmp_path: Path) -> None:
         assert "missile" in run(app, tmp_path, results)
         assert "publish pictures" in run(app, tmp_path, trace.replace("ID", event_id))
         assert "picture-labels-predictor" in run(app, tmp_path, status)
+        assert "pictures: 1 events" in run(app, tmp_path, audit)
+        run(app, tmp_path, letters)
+        assert "0 redriven" in run(app, tmp_path, redrive)
         assert "missile" in run(app, tmp_path, binary)
         run(app, tmp_path, v1_file)
         assert "missile" in run(app, tmp_path, v1)
