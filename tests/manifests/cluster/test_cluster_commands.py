@@ -140,8 +140,15 @@ def test_ctrl_c_ends_a_wait_in_one_line(lab: Lab) -> None:
     assert told[-1] == "headrace: Stopped half-way (the same command goes on from there)\n"
 
 
+def make_ready(lab: Lab) -> None:
+    """The model works."""
+    ready = [{"type": "Ready", "status": "True"}]
+    lab.server.store.set_status("InferenceService", "echo", "default", observedGeneration=1, conditions=ready)
+
+
 def test_a_person_sees_what_is_waited_for(lab: Lab) -> None:
     """On a terminal a live table shows it, beside the words of whatever is done."""
+    lab.server.call(lambda: lab.server.controllers.ignore("InferenceService"))
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         DEPLOY,
@@ -160,6 +167,8 @@ def test_a_person_sees_what_is_waited_for(lab: Lab) -> None:
         if not read:
             break
         seen += read
+        if b"waiting" in seen:
+            lab.server.call(lambda: make_ready(lab))
     os.close(leader)
     assert process.stdout is not None
     with process.stdout as printed:

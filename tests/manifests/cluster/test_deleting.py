@@ -55,7 +55,8 @@ def test_all_of_the_app_goes_but_its_topics_and_what_is_shared(
 
 
 def test_topics_go_when_asked_for(memory: Any, app_of: MakeApp, deploy_app: Deploy) -> None:
-    """With the events in them."""
+    """With the events in them, also those that an earlier deploy made."""
+    deploy_app(memory, app_of(spec={"results": {"topic": "answers"}}))
     deploy_app(memory, app_of())
     deleted(memory, app_of(), topics=True)
     assert left(memory) == {"Namespace"}

@@ -136,10 +136,21 @@ def test_nothing_of_others_is_pruned(memory: Any, app_of: MakeApp, deploy_app: D
         }
     )
     told = whats(deploy_app(memory, app_of()))
-    assert told["ServiceAccount default/echo-predictor"] == "kept"
-    assert told["ServiceAccount default/echo-dispatcher"] == "kept"
+    assert told["ServiceAccount default/echo-predictor"] == "left"
+    assert told["ServiceAccount default/echo-dispatcher"] == "left"
     assert memory.store.get("ServiceAccount", "echo-predictor", "default")
     assert memory.store.get("ConfigMap", "by-hand", "default")
+
+
+def test_a_topic_that_is_rendered_no_more_is_not_forgotten(memory: Any, app_of: MakeApp, deploy_app: Deploy) -> None:
+    """Each deploy tells of it until it is deleted on purpose, or another's."""
+    deploy_app(memory, app_of(spec={"results": {"topic": "answers"}}))
+    for _ in range(2):
+        assert whats(deploy_app(memory, app_of()))["KafkaTopic kafka/answers"] == "kept"
+    labels = {"app.kubernetes.io/name": "other"}
+    memory.store.update("KafkaTopic", "answers", "kafka", manager="x", metadata={"labels": labels})
+    assert whats(deploy_app(memory, app_of()))["KafkaTopic kafka/answers"] == "left"
+    assert "KafkaTopic kafka/answers" not in whats(deploy_app(memory, app_of()))
 
 
 def test_without_pruning_all_stays_until_a_deploy_with_it(memory: Any, app_of: MakeApp, deploy_app: Deploy) -> None:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 SCHEMAS = ROOT.parent / "shared/schemas"
 LIST = ROOT / "docs/laundry-list.md"
 needs_schemas = pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the schemas of the custom resources are not here")
-CLUSTER_WIDE = {"ClusterDomainClaim", "ClusterRole", "Namespace", "PriorityClass"}
+CLUSTER_WIDE = {"ClusterDomainClaim", "ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"}
 FULL: dict[str, Any] = {
     "access": {"deployers": [{"name": "ops"}], "viewers": [{"kind": "ServiceAccount", "name": "ci"}]},
     "network": {"egress": [{"cidr": "10.0.0.0/8", "port": 6379}]},

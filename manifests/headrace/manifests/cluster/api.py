@@ -87,6 +87,9 @@ class Access:
     group: str
     plural: str
     namespace: str = ""
+    """Where; of a namespace, itself."""
+    name: str = ""
+    """Of one resource alone; empty for all."""
 
 
 class ClusterApi(Protocol):

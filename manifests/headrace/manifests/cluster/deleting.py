@@ -60,7 +60,7 @@ def _deleted(step: Step) -> Step:
 
 def _renamed(report: Report) -> Report:
     """Kept resources are told at once; the others when they are gone."""
-    return lambda step: report(step) if step.what == "kept" else None
+    return lambda step: report(step) if step.what in ("kept", "left") else None
 
 
 def _gone(report: Report) -> Report:

@@ -53,7 +53,7 @@ class Deployed:
     """What a deploy did."""
 
     steps: tuple[Step, ...]
-    """Every resource once: created, changed, unchanged, pruned or kept."""
+    """Every resource once: created, changed, unchanged, pruned, kept or left."""
     revisions: dict[str, int]
     """The number of each app's revision."""
 
@@ -188,7 +188,8 @@ class _Record:
         steps: list[Step] = []
         if prune_it:
             steps = await prune(self.history.api, self.app.name, old, report)
-            old = []
+            # What holds events is still the app's, for `headrace delete --topics`; what is another's now is not.
+            old = [each.reference for each in steps if each.what == "kept"]
         has = mine | set(old)
         if has != set(self.before):
             await self.history.remember(has)

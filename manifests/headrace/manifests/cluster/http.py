@@ -144,8 +144,7 @@ class HttpCluster:
     async def may(self, access: Access) -> bool:
         """Implements ``ClusterApi`` (SelfSubjectAccessReview)."""
         attributes = {"verb": access.verb, "group": access.group, "resource": access.plural}
-        if access.namespace:
-            attributes["namespace"] = access.namespace
+        attributes |= {key: value for key, value in (("namespace", access.namespace), ("name", access.name)) if value}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

@@ -11,6 +11,7 @@ from headrace.manifests.cluster.api import Query
 from headrace.manifests.cluster.parallel import all_of
 from headrace.manifests.cluster.reference import Reference
 from headrace.manifests.cluster.refusals import RefusedError
+from headrace.manifests.cluster.saying import says
 from headrace.manifests.yaml_text import to_yaml
 
 if TYPE_CHECKING:
@@ -95,8 +96,26 @@ async def _one(api: ClusterApi, resource: Resource, there: dict[str, bool], *, f
     live = (await api.find(Query.of(to))).first
     if live:
         _guard_partitions(resource, live)
-    would = await api.apply(resource, force=force, dry_run=True)
+    try:
+        would = await api.apply(resource, force=force, dry_run=True)
+    except RefusedError as refused:
+        if refused.reason != "forbidden":
+            raise
+        return _held(resource, live, refused)
     return Preview(resource, live, would)
+
+
+def _held(resource: Resource, live: Resource | None, refused: RefusedError) -> Preview:
+    """What is an administrator's, and needs no change: roles, quotas, the namespace.
+
+    Raises:
+        RefusedError: it does need one.
+    """
+    if live and says(live, resource):
+        return Preview(resource, live, live)
+    raise RefusedError(
+        refused.message, reason="forbidden", hint="let an administrator run this deploy once, or give you the right"
+    ) from None
 
 
 def _guard_partitions(resource: Resource, live: Resource) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from headrace.manifests.cluster.reference import Reference
 
-What = Literal["created", "changed", "unchanged", "waiting", "ready", "pruned", "kept", "deleted"]
+What = Literal["created", "changed", "unchanged", "waiting", "ready", "pruned", "kept", "left", "deleted"]
+"""``kept`` is what holds more than Headrace put there, ``left`` what is another's."""
 
 
 @dataclass(frozen=True, slots=True)

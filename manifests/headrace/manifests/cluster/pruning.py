@@ -58,9 +58,6 @@ def backwards(references: Iterable[Reference]) -> list[list[Reference]]:
 
 
 async def _one(api: ClusterApi, app: str, reference: Reference, kept: Collection[str], *, dry_run: bool) -> Step | None:
-    if reference.kind in kept:
-        why = "it holds events; `headrace delete --topics` removes it" if reference.kind == "KafkaTopic" else "in use"
-        return Step(reference, "kept", why)
     try:
         live = (await api.find(Query.of(reference))).first
     except RefusedError as refused:
@@ -71,5 +68,8 @@ async def _one(api: ClusterApi, app: str, reference: Reference, kept: Collection
     if live is None:
         return None
     if owner_of(live) != app:
-        return Step(reference, "kept", f"it is {owner_of(live) or 'somebody else'}'s now")
+        return Step(reference, "left", f"it is {owner_of(live) or 'somebody else'}'s now")
+    if reference.kind in kept:
+        why = "it holds events; `headrace delete --topics` removes it" if reference.kind == "KafkaTopic" else "in use"
+        return Step(reference, "kept", why)
     return Step(reference, "pruned") if dry_run or await api.delete(reference) else None

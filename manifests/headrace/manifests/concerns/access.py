@@ -21,7 +21,7 @@ RBAC = "rbac.authorization.k8s.io"
 RESOLVER = "headrace-addressable-resolver"
 _READ = ("get", "list", "watch")
 _WRITE = (*_READ, "create", "patch", "update", "delete")
-DEPLOYED = {
+DEPLOYED: dict[str, tuple[str, ...]] = {
     "": ("configmaps", "serviceaccounts", "services"),
     "apps": ("deployments",),
     "cert-manager.io": ("certificates",),
@@ -37,14 +37,14 @@ DEPLOYED = {
     "sources.knative.dev": ("kafkasources",),
 }
 """What a deployer writes in the app's namespace: the kinds that Headrace renders. What sets bounds for the deployer as
-well (roles, quotas, the namespace, all that is cluster-wide) is an administrator's."""
+well is an administrator's (``concerns/bounds.py``)."""
 WATCHED = {
     "": ("events", "pods", "pods/log", "services"),
     "autoscaling.internal.knative.dev": ("podautoscalers",),
     "serving.knative.dev": ("configurations", "revisions", "routes", "services"),
 }
 """What is looked at to see how the app fares."""
-TOPICS = {"kafka.strimzi.io": ("kafkatopics", "kafkausers")}
+TOPICS: dict[str, tuple[str, ...]] = {"kafka.strimzi.io": ("kafkatopics", "kafkausers")}
 
 
 def access(app: InferenceApp, options: RenderOptions) -> list[Resource]:
@@ -56,19 +56,22 @@ def access(app: InferenceApp, options: RenderOptions) -> list[Resource]:
     accounts = [_account(app, role, part) for role in roles(app) if account(app, role) == f"{app.name}-{role}"]
     if app.spec.access is None:
         return [*resolver, *accounts]
-    rights = {"deployer": [*_rules(DEPLOYED, _WRITE), *_rules(WATCHED, _READ)]}
-    rights["viewer"] = [*_rules(DEPLOYED, _READ), *_rules(WATCHED, _READ)]
-    people = {"deployer": part.deployers, "viewer": part.viewers}
+    deployer = [*_rules(DEPLOYED, _WRITE), *_rules(WATCHED, _READ)]
+    viewer = [*_rules(DEPLOYED, _READ), *_rules(WATCHED, _READ)]
     found = [
-        each
-        for role, rules in rights.items()
-        for each in _role(app, f"{app.name}-{role}", app.namespace, rules, people[role])
+        *_role(app, role_name(app, "deployer", app.namespace), app.namespace, deployer, part.deployers),
+        *_role(app, role_name(app, "viewer", app.namespace), app.namespace, viewer, part.viewers),
     ]
-    if options.strimzi and options.strimzi.namespace != app.namespace:
-        rules = _rules(TOPICS, _WRITE)
-        name = f"{app.namespace}-{app.name}-topics"
-        found += _role(app, name, options.strimzi.namespace, rules, part.deployers)
+    if options.strimzi:
+        place = options.strimzi.namespace
+        rules = [*_rules(TOPICS, _WRITE), *_rules({"kafka.strimzi.io": ("kafkas",)}, ["get"])]
+        found += _role(app, role_name(app, "topics", place), place, rules, part.deployers)
     return [*resolver, *accounts, *found]
+
+
+def role_name(app: InferenceApp, role: str, place: str) -> str:
+    """A role's name, unlike that of any other app in a namespace that others share."""
+    return f"{app.name}-{role}" if place == app.namespace else f"{app.namespace}-{app.name}-{role}"
 
 
 def roles(app: InferenceApp) -> tuple[str, ...]:
@@ -108,10 +111,15 @@ def _role(
                 "RoleBinding",
                 metadata(app, name, "access", namespace=namespace),
                 roleRef={"apiGroup": RBAC, "kind": "Role", "name": name},
-                subjects=[_subject(app, each) for each in people],
+                subjects=subjects(app, people),
             )
         )
     return found
+
+
+def subjects(app: InferenceApp, people: Iterable[Subject]) -> list[dict[str, str]]:
+    """Who a binding gives its role to."""
+    return [_subject(app, each) for each in people]
 
 
 def _subject(app: InferenceApp, subject: Subject) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headrace.manifests.concerns.access import access, account_additions, roles
 from headrace.manifests.concerns.additions import add
 from headrace.manifests.concerns.alerts import alerts
+from headrace.manifests.concerns.bounds import bounds
 from headrace.manifests.concerns.cluster_settings import cluster_settings
 from headrace.manifests.concerns.cost import cost_additions, cost_labels
 from headrace.manifests.concerns.dashboard import dashboard
@@ -34,6 +35,7 @@ PRODUCTION: dict[str, Callable[[InferenceApp, RenderOptions], list[Resource]]] =
     "isolation": isolation,
     "quota": quota,
     "access": access,
+    "bounds": bounds,
     "network": network,
     "mesh": mesh,
     "domain": domain,

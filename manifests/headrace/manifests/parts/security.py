@@ -33,7 +33,8 @@ class Access(Part):
     image_pull_secrets: list[Name] = Field([])
     """Names of the secrets with which the images are pulled."""
     deployers: list[Subject] = Field([])
-    """Who may apply and delete the app's resources, and no others' kinds."""
+    """Who may apply and delete the app's resources, and no others' kinds. What bounds them (roles, quota, namespace,
+    the gateway's rules, what is cluster-wide) they may only read: an administrator deploys the app the first time."""
     viewers: list[Subject] = Field([])
     """Who may look at them and read the logs."""
 

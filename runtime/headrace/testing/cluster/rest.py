@@ -91,7 +91,8 @@ class _Face:
 
     def _reviewed(self, review: Resource) -> Resource:
         asked: Mapping[str, str] = review["spec"]["resourceAttributes"]
-        access = Access(asked["verb"], asked.get("group", ""), asked["resource"], asked.get("namespace", ""))
+        names = (asked.get(key, "") for key in ("verb", "group", "resource", "namespace", "name"))
+        access = Access(*names)
         return {**review, "status": {"allowed": not self._store.denies(access)}}
 
     async def _versioned(self, request: web.Request, api_version: str, words: list[str]) -> web.StreamResponse:

@@ -115,7 +115,8 @@ class ClusterStore:
             StatusError: it is forbidden, or its kind is not served.
         """
         kind = self.served(query.api_version, query.kind)
-        self.allow("get" if query.name else "list", group_of(query.api_version), kind.plural, query.namespace)
+        verb = "get" if query.name else "list"
+        self.allow(verb, group_of(query.api_version), kind.plural, query.namespace, query.name)
         return [self._shown(kept) for kept in self._kept.values() if selected(kept.resource, query)]
 
     def apply(
@@ -128,7 +129,7 @@ class ClusterStore:
         """
         to = Reference.of(resource)
         kind = self.served(to.api_version, to.kind)
-        self.allow("patch", to.group, kind.plural, to.namespace)
+        self.allow("patch", to.group, kind.plural, to.namespace, to.name)
         kept = self._kept.get(to.identity)
         if kept is None:
             self.allow("create", to.group, kind.plural, to.namespace)
@@ -172,7 +173,7 @@ class ClusterStore:
             StatusError: it is forbidden, or not there.
         """
         kind = self.served(reference.api_version, reference.kind)
-        self.allow("delete", reference.group, kind.plural, reference.namespace)
+        self.allow("delete", reference.group, kind.plural, reference.namespace, reference.name)
         kept = self._kept.get(reference.identity)
         if kept is None:
             raise StatusError(404, "NotFound", f'{kind.plural} "{reference.name}" not found')
@@ -208,13 +209,14 @@ class ClusterStore:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
         return found
 
-    def allow(self, verb: str, group: str, plural: str, namespace: str) -> None:
-        """Nothing.
+    def allow(self, verb: str, group: str, plural: str, namespace: str, name: str = "") -> None:
+        """Nothing. The right on one namespace is looked for in that namespace.
 
         Raises:
             StatusError: a rule forbids it.
         """
-        if self.denies(Access(verb, group, plural, namespace)):
+        place = name if plural == "namespaces" else namespace
+        if self.denies(Access(verb, group, plural, place, name)):
             where = f' in the namespace "{namespace}"' if namespace else " at the cluster scope"
             what = (
                 f'{plural}{"." if group else ""}{group} is forbidden: User "tester" cannot {verb} resource "{plural}"'
