@@ -392,14 +392,20 @@ def test_a_commit_whose_answer_is_lost_is_not_written_twice(ordering: str) -> No
 
 
 def test_a_dispatcher_that_was_taken_over_ends() -> None:
-    """When another process has its name, the dispatcher stops with that error and commits nothing."""
+    """When another process has its name, the dispatcher stops with that error, and never writes again.
+
+    A second try would take the name back, and end the other process in the middle of its work.
+    """
+    tries = []
 
     class FencedLog(MemoryLog):
         async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+            tries.append(done)
             raise TakenOverError("another one")
 
     with pytest.raises(TakenOverError):
-        dispatch(World(ECHO), published(*range(3)), log=FencedLog)
+        dispatch(World(ECHO, concurrency=1), published(*range(3)), log=FencedLog)
+    assert len(tries) == 1
 
 
 def test_an_answer_no_topic_takes_is_a_dead_letter() -> None:

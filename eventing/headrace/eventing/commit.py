@@ -78,6 +78,8 @@ class Committer:
         self._dirty: set[Partition] = set()
         """Partitions whose progress changed though nothing of theirs was finished: an attempt failed."""
         self._doubt: _Try | None = None
+        self._ended: HeadraceError | None = None
+        """Why nothing may be written any more."""
         self._wanted = asyncio.Event()
         self._committing = asyncio.Lock()
 
@@ -107,8 +109,15 @@ class Committer:
             await self.commit()
 
     async def commit(self) -> None:
-        """Commit all that is settled, in as many tries as it takes."""
+        """Commit all that is settled, in as many tries as it takes.
+
+        Raises:
+            TakenOverError: a later life of this member has begun, now or at an earlier call: to write once more would
+                fence it.
+        """
         async with self._committing:
+            if self._ended:
+                raise self._ended
             self._wanted.clear()
             settled, self._settled = self._settled, []
             try:
@@ -128,6 +137,7 @@ class Committer:
                 settled = await self._write_singly(settled, fault)
             except HeadraceError as fault:
                 if not fault.retriable:
+                    self._ended = fault
                     raise
                 _log.warning("cannot commit, will try again: %s", fault)
                 await self._clock.sleep(PAUSE)

@@ -60,7 +60,8 @@ def serve(
     ] = "0ms",
     max_batch_bytes: Annotated[int, typer.Option(min=0, help="Most bytes of tensors in one run; 0: no bound.")] = 0,
     max_batch_tokens: Annotated[
-        int, typer.Option(min=0, help="Most tokens in one run, padding included, of models that count them; 0: no bound.")
+        int,
+        typer.Option(min=0, help="Most tokens in one run, padding included, of models that count them; 0: no bound."),
     ] = 0,
     max_queue: Annotated[
         int, typer.Option(min=1, help="Most requests that the model works on or has waiting; one more gets 429.")
