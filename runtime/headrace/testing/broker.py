@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from headrace.errors import UnavailableError
@@ -27,7 +26,7 @@ START_TIMEOUT = 30.0
 _PROGRAM = """
 import json, pathlib, sys
 from headrace.local.broker import BrokerSettings, run
-settings = BrokerSettings(**json.loads(sys.argv[3]))
+settings = BrokerSettings.from_json(json.load(sys.stdin))
 run(
     pathlib.Path(sys.argv[1]),
     port=int(sys.argv[2]),
@@ -112,10 +111,15 @@ class BrokerProcess:
         Raises:
             UnavailableError: it ended at once; its own message is on the standard error stream.
         """
-        settings = json.dumps(asdict(self._settings))
-        command = [sys.executable, "-c", _PROGRAM, str(self._data), str(self._port), settings]
-        self._process = process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        command = [sys.executable, "-c", _PROGRAM, str(self._data), str(self._port)]
+        self._process = process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin is not None
         assert process.stdout is not None
+        # Arguments can be seen by everyone on the machine; the settings hold passwords.
+        with process.stdin as stream:
+            json.dump(self._settings.as_json(), stream)
         line = process.stdout.readline()
         if not line:
             self.kill()

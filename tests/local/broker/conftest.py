@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -320,6 +321,15 @@ class Speak:
 def speak() -> type[Speak]:
     """Requests of one line over a raw connection."""
     return Speak
+
+
+@pytest.fixture(scope="module")
+def unsynced() -> Iterator[None]:
+    """Files are not synced in this process: what these tests do to them ends no power, and a disk may be slow."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _descriptor: None)
+        patched.setattr(os, "fdatasync", lambda _descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from headrace.testing.broker import BrokerProcess, running_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 KILLED_IN_BETWEEN = """
@@ -51,20 +52,21 @@ def test_every_acknowledged_record_survives_sigkill(
     """Kill the broker at any moment of a busy stream, several times: nothing acknowledged is missing."""
     acknowledged: list[bytes] = []
     with BrokerProcess(tmp_path) as broker:
-        for attempt in range(4):
+        for attempt in range(3):
             wire = wires(broker.bootstrap)
             assert speak.metadata(wire, "t") == 0
-            killer = threading.Timer(0.1, broker.kill)
-            killer.start()
+            killer = threading.Timer(random.random() / 50, broker.kill)
             with suppress(ConnectionError):
                 for number in count():
+                    if number == 40:
+                        killer.start()
                     value = f"{attempt}-{number}".encode() * 50
                     code, offset = speak.produce(wire, "t", batch(value))
                     assert (code, offset >= len(acknowledged)) == (0, True)
                     acknowledged.append(value)
             killer.join()
             broker.restart()
-        assert len(acknowledged) > 100
+        assert len(acknowledged) >= 120
         found = set(read(broker.bootstrap, "t"))
     assert [one for one in acknowledged if one not in found] == []
 
@@ -96,8 +98,9 @@ def begin(speak: Any, wire: Any, batch: Callable[..., bytes]) -> tuple[str, int,
     return identity
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("commit", [True, False], ids=["commit", "abort"])
+@pytest.mark.parametrize(
+    ("step", "commit"), [*((step, True) for step in STEPS), ("decided 1", False), ("marker 2", False)]
+)
 def test_a_transaction_ends_whole_when_killed_in_between(  # noqa: PLR0917 - fixtures
     tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any, step: str, commit: bool
 ) -> None:
@@ -190,7 +193,7 @@ def test_a_full_disk_is_told_and_survived(
         _soft, hard = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (4096, hard))
         assert speak.produce(wire, "t", batch(os.urandom(20_000))) == (56, -1)
-        assert (tmp_path / "topics" / "t" / "0.log").stat().st_size < 4096
+        assert (tmp_path / "topics" / "t" / "0" / "00000000000000000000.log").stat().st_size < 4096
         resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (hard, hard))
         assert speak.produce(wire, "t", batch(b"after")) == (0, 1)
         assert read(broker.bootstrap, "t") == [b"before", b"after"]
@@ -234,30 +237,36 @@ def test_exactly_once_over_kills(
 
     read_committed has every result once, in order.
     """
-    steps, kills = 500, 0
+    steps = 120
     with BrokerProcess(tmp_path) as broker:
-        for attempt in range(40):
-            killer = threading.Timer(0.1 + attempt / 50, broker.kill)
-            killer.start()
+        for fatal in (1, 30, 60, 90):
+            killer = threading.Timer(random.random() / 100, broker.kill)
             with suppress(ConnectionError):
-                if work(speak, wires(broker.bootstrap), batch, steps):
-                    break
+                work(speak, wires(broker.bootstrap), batch, steps, {fatal: killer.start})
             killer.join()
             broker.restart()
-            kills += 1
-        killer.join()
-        assert kills >= 2
-        broker.restart()
+        work(speak, wires(broker.bootstrap), batch, steps)
         assert read(broker.bootstrap, "out", committed=True) == [b"%d" % step for step in range(steps)]
 
 
-def work(speak: Any, wire: Any, batch: Callable[..., bytes], steps: int) -> bool:
-    """Go on from the committed position until all is done."""
+def _nothing() -> None:
+    """Before most steps."""
+
+
+def work(
+    speak: Any,
+    wire: Any,
+    batch: Callable[..., bytes],
+    steps: int,
+    before: Mapping[int, Callable[[], None]] | None = None,
+) -> None:
+    """Go on from the committed position until all is done; ``before`` a step, call what is given for it."""
     for topic in ("in", "out"):
         speak.metadata(wire, topic)
     identity = "worker", *speak.init(wire, "worker")
     position = max(0, speak.fetch_offset(wire, "g", "in", stable=True)[0])
     for sequence, step in enumerate(range(position, steps)):
+        (before or {}).get(step, _nothing)()
         result = batch(b"%d" % step, producer_id=identity[1], epoch=identity[2], sequence=sequence, transactional=True)
         codes = [
             speak.add(wire, *identity, "out"),
@@ -267,7 +276,6 @@ def work(speak: Any, wire: Any, batch: Callable[..., bytes], steps: int) -> bool
             speak.end(wire, *identity, commit=True),
         ]
         assert codes == [0] * 5
-    return True
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from headrace.errors import ConfigurationError
 from headrace.local.broker.journal import Journal
 from headrace.local.broker.ledger import Committed, Decision, Ledger
 
+pytestmark = pytest.mark.usefixtures("unsynced")
 OFFSETS = st.dictionaries(
     st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 2)),
     st.builds(Committed, st.integers(0, 1 << 40), st.text(max_size=5)),

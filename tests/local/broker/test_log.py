@@ -15,12 +15,16 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from headrace.local.broker import batches
 from headrace.local.broker.codes import Code, Refusal
+from headrace.local.broker.configs import LogConfig
 from headrace.local.broker.log import PartitionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("unsynced")
 LIMIT = 1 << 20
+FIRST = "00000000000000000000.log"
+"""The segment of the first record."""
 SIZES = st.lists(st.integers(min_value=1, max_value=4), min_size=1, max_size=12)
 
 
@@ -35,7 +39,7 @@ def build(
 
 
 def append(log: PartitionLog, batch: bytes) -> int:
-    return log.append(memoryview(batch), LIMIT)
+    return log.append(memoryview(batch))
 
 
 def offsets(log: PartitionLog, start: int = 0, limit: int | None = None) -> list[int]:
@@ -69,8 +73,9 @@ def folder() -> Iterator[Path]:
 def test_cut_anywhere_recovers_the_whole_batches_before_the_cut(sizes: list[int], data: st.DataObject) -> None:
     """A log cut at any byte opens with exactly the batches that are whole, and goes on from there."""
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "0.log"
-        log = PartitionLog(path)
+        folder = Path(name) / "0"
+        path = folder / FIRST
+        log = PartitionLog(folder)
         ends = [0]
         for size in sizes:
             assert append(log, build(size)) == log.end - size
@@ -80,7 +85,7 @@ def test_cut_anywhere_recovers_the_whole_batches_before_the_cut(sizes: list[int]
         with path.open("r+b") as file:
             file.truncate(cut)
         whole = sum(end <= cut for end in ends) - 1
-        log = PartitionLog(path)
+        log = PartitionLog(folder)
         assert log.end == sum(sizes[:whole])
         assert log.size == ends[whole]
         assert append(log, build(2)) == sum(sizes[:whole])
@@ -93,7 +98,7 @@ def test_cut_anywhere_recovers_the_whole_batches_before_the_cut(sizes: list[int]
 def test_a_read_from_any_offset_gives_every_record_from_there(sizes: list[int], data: st.DataObject) -> None:
     """Reading from any offset, up to any batch's end, misses nothing; it may begin earlier in the same batch."""
     with tempfile.TemporaryDirectory() as name:
-        log = PartitionLog(Path(name) / "0.log")
+        log = PartitionLog(Path(name) / "0")
         for size in sizes:
             append(log, build(size))
         start = data.draw(st.integers(min_value=0, max_value=log.end))
@@ -108,8 +113,9 @@ def test_a_read_from_any_offset_gives_every_record_from_there(sizes: list[int], 
 def test_a_flipped_bit_in_the_last_batch_cuts_it(position: int, bit: int) -> None:
     """A wrong last batch is cut and kept beside the log; what lies before it stays."""
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "0.log"
-        log = PartitionLog(path)
+        folder = Path(name) / "0"
+        path = folder / FIRST
+        log = PartitionLog(folder)
         append(log, build(3))
         before = log.size
         append(log, build(2, time=1))
@@ -119,7 +125,7 @@ def test_a_flipped_bit_in_the_last_batch_cuts_it(position: int, bit: int) -> Non
         at = position % size
         content[before + at] ^= 1 << bit
         path.write_bytes(content)
-        log = PartitionLog(path)
+        log = PartitionLog(folder)
         # The leader epoch is outside the checksum, and means nothing here.
         assert log.end == (5 if 12 <= at < 16 else 3)
         log.close()
@@ -127,9 +133,9 @@ def test_a_flipped_bit_in_the_last_batch_cuts_it(position: int, bit: int) -> Non
 
 def test_a_failed_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk fills in the middle of a batch, the file is as before and the producer is told."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     append(log, build(2))
-    before = (folder / "0.log").read_bytes()
+    before = (folder / FIRST).read_bytes()
     real = os.pwrite
 
     def half(descriptor: int, data: memoryview, at: int) -> int:
@@ -142,7 +148,7 @@ def test_a_failed_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyP
         append(log, build(2))
     monkeypatch.undo()
     assert refused.value.code is Code.KAFKA_STORAGE_ERROR
-    assert (folder / "0.log").read_bytes() == before
+    assert (folder / FIRST).read_bytes() == before
     assert append(log, build(1)) == 2
     log.close()
 
@@ -161,7 +167,7 @@ def test_a_failed_write_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyP
 )
 def test_what_is_no_acceptable_batch_is_refused(folder: Path, spoil: Callable[[bytes], bytes], code: Code) -> None:
     """Torn, corrupt, doubled, old-format and forged control batches never reach the file."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     with pytest.raises(Refusal) as refused:
         append(log, spoil(build(3)))
     assert refused.value.code is code
@@ -171,20 +177,20 @@ def test_what_is_no_acceptable_batch_is_refused(folder: Path, spoil: Callable[[b
 
 def test_a_batch_over_the_limit_is_refused(folder: Path) -> None:
     """The limit counts the bytes of the batch."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder, LogConfig(max_message_bytes=100))
     with pytest.raises(Refusal) as refused:
-        log.append(memoryview(build(9)), 100)
+        log.append(memoryview(build(9)))
     assert refused.value.code is Code.MESSAGE_TOO_LARGE
     log.close()
 
 
 def test_producers_repeats_gaps_and_epochs(folder: Path) -> None:
     """A repeat of the last five batches gives its old offset, after a restart too; a gap or an old epoch is not."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     for number in range(6):
         append(log, build(2, producer=(7, 0, number * 2)))
     log.close()
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     assert append(log, build(2, producer=(7, 0, 10))) == 10
     assert append(log, build(2, producer=(7, 0, 2))) == 2
     for wrong in ((7, 0, 14), (7, 0, 0)):
@@ -201,7 +207,7 @@ def test_producers_repeats_gaps_and_epochs(folder: Path) -> None:
 
 def test_sequences_begin_anew_after_the_last_int(folder: Path) -> None:
     """Sequence 2^31 - 1 is followed by 0."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     append(log, build(1, producer=(7, 0, 2**31 - 1)))
     assert append(log, build(1, producer=(7, 0, 0))) == 1
     log.close()
@@ -210,7 +216,7 @@ def test_sequences_begin_anew_after_the_last_int(folder: Path) -> None:
 def test_a_partition_forgets_the_longest_idle_producers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded: beyond the limit, the producer that wrote longest ago is a new one again."""
     monkeypatch.setattr("headrace.local.broker.producers._MOST_KNOWN", 2)
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     for producer in ((1, 0, 0), (2, 0, 0), (1, 0, 1), (3, 0, 0)):
         append(log, build(1, producer=producer))
     assert append(log, build(1, producer=(1, 0, 1))) == 2
@@ -220,12 +226,12 @@ def test_a_partition_forgets_the_longest_idle_producers(folder: Path, monkeypatc
 
 def test_open_and_aborted_transactions_are_found_again(folder: Path) -> None:
     """The last stable offset and the aborted list are the same after the log is opened anew."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     append(log, build(2, producer=(1, 0, 0), open_=True))
     append(log, build(2, producer=(2, 0, 0), open_=True))
     log.end_transaction(1, 0, commit=False)
     append(log, build(1))
-    for opened in (log, PartitionLog(folder / "0.log")):
+    for opened in (log, PartitionLog(folder)):
         assert opened.stable == 2
         assert opened.end == 6
         assert [(one.producer_id, one.first, one.last) for one in opened.aborted] == [(1, 0, 4)]
@@ -234,7 +240,7 @@ def test_open_and_aborted_transactions_are_found_again(folder: Path) -> None:
         opened.end_transaction(3, 0, commit=True)
         assert opened.end == 6
         opened.close()
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     log.end_transaction(2, 0, commit=True)
     assert log.stable == log.end == 7
     log.close()
@@ -242,7 +248,7 @@ def test_open_and_aborted_transactions_are_found_again(folder: Path) -> None:
 
 def test_search_by_time(folder: Path) -> None:
     """The first record at or after a time, also inside a batch; the highest time; nothing before the log's start."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     assert log.find_latest_time().offset == -1
     for time in (100, 300, 200):
         append(log, build(3, time=time))
@@ -256,14 +262,14 @@ def test_search_by_time(folder: Path) -> None:
 
 def test_deleted_records_stay_deleted(folder: Path) -> None:
     """The start of the log is durable, never goes back, and never passes the end."""
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     append(log, build(5))
     log.delete_before(3)
     log.delete_before(1)
     with pytest.raises(Refusal):
         log.delete_before(6)
     log.close()
-    log = PartitionLog(folder / "0.log")
+    log = PartitionLog(folder)
     assert log.start == 3
     log.close()
 
@@ -273,7 +279,7 @@ def test_flush_syncs_before_the_append_returns(folder: Path, monkeypatch: pytest
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
     for flush, count in ((False, 0), (True, 1)):
-        log = PartitionLog(folder / f"{flush}.log", flush=flush)
+        log = PartitionLog(folder / str(flush), flush=flush)
         append(log, build(1))
         assert len(synced) == count
         log.close()

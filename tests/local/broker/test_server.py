@@ -245,7 +245,7 @@ def test_a_deleted_topic_ends_its_readers_and_frees_its_space(
         reader = wires(address)
         speak.metadata(reader, "t")
         reader.send(waiting_fetch("t", 20_000), 11)
-        assert (tmp_path / "topics" / "t" / "0.log").exists()
+        assert (tmp_path / "topics" / "t" / "0" / "00000000000000000000.log").exists()
         began = time.monotonic()
         admin = kafka.KafkaAdminClient(bootstrap_servers=address)
         admin.delete_topics(["t"])

@@ -1,6 +1,6 @@
 """Record batches, format 2 (Kafka protocol, "Record Batch"): the 61-byte header, and the end markers of transactions.
 
-Nothing here looks at single records but :func:`records_of`, which only searches by time use.
+Nothing here looks at single records but :func:`records_of`, which only searches by time use; see ``entries``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ CHECKED_FROM = 21
 """The checksum covers everything from the attributes on, so that the broker may set offset and leader epoch."""
 TRANSACTIONAL = 0x10
 CONTROL = 0x20
+HORIZON = 0x40
+"""The first timestamp is the time from which the batch's tombstones may go (KIP-534): only compaction sets it."""
+_CODEC = 0x07
 _MAGIC = 2
 _SMALLEST_LENGTH = HEADER_SIZE - PREFIX_SIZE
 _ABORT, _COMMIT = 0, 1
@@ -52,6 +55,11 @@ class Header(NamedTuple):
         return self.length + PREFIX_SIZE
 
     @property
+    def last_offset(self) -> int:
+        """Offset of the last record that it was sent with."""
+        return self.base_offset + self.last_offset_delta
+
+    @property
     def is_control(self) -> bool:
         """Whether the batch is an end marker of a transaction and holds no user record."""
         return bool(self.attributes & CONTROL)
@@ -60,6 +68,16 @@ class Header(NamedTuple):
     def is_transactional(self) -> bool:
         """Whether the batch belongs to a transaction."""
         return bool(self.attributes & TRANSACTIONAL)
+
+    @property
+    def codec(self) -> int:
+        """How the records are compressed, 0 is not at all."""
+        return self.attributes & _CODEC
+
+    @property
+    def horizon(self) -> int | None:
+        """Time in milliseconds from which its tombstones may go; None before the first compaction."""
+        return self.first_timestamp if self.attributes & HORIZON else None
 
     @property
     def is_sound(self) -> bool:
@@ -98,7 +116,7 @@ def accept(records: memoryview, limit: int) -> Header:
         raise Refusal(Code.INVALID_RECORD, "Send one record batch a partition and request")
     if header.size > limit:
         raise Refusal(Code.MESSAGE_TOO_LARGE, f"The record batch has {header.size} bytes, max.message.bytes is {limit}")
-    if header.is_control or header.records != header.last_offset_delta + 1:
+    if header.attributes & (CONTROL | HORIZON) or header.records != header.last_offset_delta + 1:
         raise Refusal(Code.INVALID_RECORD, "Producers send record batches without gaps, and no control batches")
     if not is_intact(records, header):
         raise Refusal(Code.CORRUPT_MESSAGE, "The checksum of the record batch is wrong")

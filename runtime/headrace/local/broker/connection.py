@@ -12,9 +12,16 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from headrace.local.broker.api.table import API_VERSIONS_KEY, APIS, Api, versions_response
+from headrace.local.broker.api.table import (
+    API_VERSIONS_KEY,
+    APIS,
+    BEFORE_AUTHENTICATION,
+    Api,
+    versions_response,
+)
 from headrace.local.broker.codes import Code
 from headrace.local.broker.core import Call
+from headrace.local.broker.sasl import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -50,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._frames: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
+        self._session = Session(core.settings)
         self._can_write = True
         self._reads = True
         self._peer = ""
@@ -162,6 +170,8 @@ class Connection(asyncio.Protocol):
                 raise MalformedRequestError(f"request {key} in version {version} is not supported")
             self._send(versions_response(Code.UNSUPPORTED_VERSION), 0, correlation)
             return
+        if not self._session.may_ask and key not in BEFORE_AUTHENTICATION:
+            raise MalformedRequestError(f"request {key} before it has authenticated")
         answer = api.handle(self._core, self._call(api, version, frame))
         if asyncio.iscoroutine(answer):
             task = asyncio.get_running_loop().create_task(self._answer_later(answer, version, correlation))
@@ -169,6 +179,11 @@ class Connection(asyncio.Protocol):
             task.add_done_callback(self._go_on)
         elif answer is not None:
             self._send(answer, version, correlation)
+        if self._session.is_refused and self._transport is not None:
+            # After the answer that says why.
+            logger.warning("Kafka client %s: not authenticated; its connection is closed", self._peer)
+            self._frames.clear()
+            self._transport.close()
 
     def _call(self, api: Api, version: int, frame: bytes) -> Call:
         try:
@@ -177,7 +192,7 @@ class Connection(asyncio.Protocol):
         except Exception as fault:
             # The codec raises whatever a wrong byte leads to.
             raise MalformedRequestError(f"{api.request.name} version {version} cannot be read: {fault!r}") from fault
-        return Call(request, version, client_id, self._peer.rpartition(":")[0])
+        return Call(request, version, client_id, self._peer.rpartition(":")[0], self._session)
 
     async def _answer_later(self, answer: Awaitable[Any], version: int, correlation: int) -> None:
         self._send(await answer, version, correlation)

@@ -24,18 +24,25 @@ class AppendFile:
     """A file that grows by whole appends.
 
     Args:
-        path: Made, with its folder, where it is missing.
+        path: The file.
         flush: Whether each append waits for ``fdatasync``.
+        create: Whether it is made, with its folder, where it is missing.
+
+    Raises:
+        OSError: it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, flush: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, *, flush: bool = False, create: bool = True) -> None:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._flush = flush
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
         self.size = os.fstat(self._descriptor).st_size
+        self.synced = self.size
+        """Bytes that are on the disk for certain, of those that came since it was opened."""
         if flush and not self.size:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def append(self, data: bytes | bytearray) -> int:
         """Write ``data`` at the end, whole or not at all.
@@ -56,6 +63,7 @@ class AppendFile:
                 at += written
             if self._flush:
                 _sync(self._descriptor)
+                self.synced = at
         except OSError:
             # Writes go to a position, not to the end of the file: should this fail too, the next append covers it.
             with suppress(OSError):
@@ -63,6 +71,20 @@ class AppendFile:
             raise
         self.size = at
         return position
+
+    def sync(self) -> None:
+        """Bring everything to the disk.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        size = self.size
+        _sync(self._descriptor)
+        self.synced = size
+
+    def duplicate(self) -> int:
+        """A descriptor of the same file, to sync and close elsewhere."""
+        return os.dup(self._descriptor)
 
     def read(self, position: int, size: int) -> bytes:
         """At most ``size`` bytes from ``position``."""
@@ -83,6 +105,7 @@ class AppendFile:
                     copy.write(self.read(position, min(1 << 20, self.size - position)))
         os.ftruncate(self._descriptor, size)
         self.size = size
+        self.synced = min(self.synced, size)
 
     def rewrite(self, data: bytes) -> None:
         """Put ``data`` in the place of the whole content, in one step: a crash leaves the old or the new.
@@ -104,8 +127,8 @@ class AppendFile:
             raise
         # The descriptor goes with the file, whatever its name: nothing can fail between the two.
         os.close(self._descriptor)
-        self._descriptor, self.size = fresh._descriptor, fresh.size
-        _sync_folder(self.path.parent)
+        self._descriptor, self.size, self.synced = fresh._descriptor, fresh.size, fresh.size
+        sync_folder(self.path.parent)
 
     def close(self) -> None:
         """Close the file; reading and appending end."""
@@ -133,7 +156,7 @@ def replace(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _sync(descriptor: int) -> None:
@@ -141,7 +164,7 @@ def _sync(descriptor: int) -> None:
     getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring the names of the folder's files to the disk; where that fails, only a power cut would notice."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)

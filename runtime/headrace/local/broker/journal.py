@@ -28,12 +28,13 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, flush: bool) -> None:
-        self._file = AppendFile(path, flush=flush)
+        self.file = AppendFile(path, flush=flush)
+        """The file, for those who sync it."""
 
     @property
     def size(self) -> int:
         """Bytes of the file."""
-        return self._file.size
+        return self.file.size
 
     def append(self, entry: Entry) -> None:
         """Write an entry; it is durable when this returns.
@@ -41,12 +42,12 @@ class Journal:
         Raises:
             OSError: the disk is full, or fails; the journal is as before.
         """
-        self._file.append(_framed(entry))
+        self.file.append(_framed(entry))
 
     def recover(self) -> list[Entry]:
         """Every entry, in order; a torn tail is cut."""
         entries: list[Entry] = []
-        data = self._file.read(0, self._file.size)
+        data = self.file.read(0, self.file.size)
         position = 0
         while position + _FRAME.size <= len(data):
             length, checksum = _FRAME.unpack_from(data, position)
@@ -56,7 +57,7 @@ class Journal:
             entries.append(orjson.loads(body))
             position += _FRAME.size + length
         if position < len(data):
-            self._file.cut(position, keep=True)
+            self.file.cut(position, keep=True)
         return entries
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
@@ -65,11 +66,11 @@ class Journal:
         Raises:
             OSError: the disk is full, or fails; the journal is as before.
         """
-        self._file.rewrite(b"".join(map(_framed, entries)))
+        self.file.rewrite(b"".join(map(_framed, entries)))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self.file.close()
 
 
 def _framed(entry: Entry) -> bytes:

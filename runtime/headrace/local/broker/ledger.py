@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from headrace.local.broker.disk import AppendFile
+
 logger = logging.getLogger(__name__)
 COMPACT_AT = 64 * 1024 * 1024
 """Bytes of the journal above which it is rewritten while the broker runs."""
@@ -221,6 +223,11 @@ class Ledger:
     def pending_in(self, group: str) -> set[TopicPartition]:
         """The partitions of a group whose next offset hangs on an open transaction (KIP-447)."""
         return {partition for one in self.transactions.values() for partition in one.offsets.get(group, ())}
+
+    @property
+    def file(self) -> AppendFile:
+        """The journal's file."""
+        return self._journal.file
 
     def close(self) -> None:
         """Close the journal."""

@@ -8,7 +8,7 @@ with warnings.catch_warnings():
     # kafka-python reads its schemas by a function that Python 3.11 and 3.12 deprecate; that is no news for our users,
     # and would stop those who turn warnings into errors.
     warnings.simplefilter("ignore", DeprecationWarning)
-    from kafka.protocol import admin, consumer, metadata, producer
+    from kafka.protocol import admin, consumer, metadata, producer, sasl
     from kafka.protocol.consumer.metadata import ConsumerProtocolSubscription
 
-__all__ = ["ConsumerProtocolSubscription", "admin", "consumer", "metadata", "producer"]
+__all__ = ["ConsumerProtocolSubscription", "admin", "consumer", "metadata", "producer", "sasl"]

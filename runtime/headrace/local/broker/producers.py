@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.local.broker.codes import Code, Refusal
 
@@ -68,6 +68,19 @@ class Producers:
     def ended(self, header: Header) -> None:
         """Remember the end marker of a transaction: it may raise the epoch, which fences older instances."""
         self._of(header)
+
+    def snapshot(self) -> list[Any]:
+        """Everything known, as JSON has it."""
+        return [
+            [producer_id, one.epoch, one.next_sequence, list(one.recent)] for producer_id, one in self._known.items()
+        ]
+
+    def restore(self, rows: list[Any]) -> None:
+        """Know what a snapshot knew, and nothing else."""
+        self._known = {
+            producer_id: _Producer(epoch, sequence, deque(map(tuple, recent), maxlen=_REMEMBERED))
+            for producer_id, epoch, sequence, recent in rows
+        }
 
     def _of(self, header: Header) -> _Producer:
         known = self._known.pop(header.producer_id, None)

@@ -17,8 +17,10 @@ from headrace.local.broker.connection import Connection
 from headrace.local.broker.core import Address, Core
 from headrace.local.broker.disk import FolderLock
 from headrace.local.broker.settings import BrokerSettings
+from headrace.local.broker.tls import server_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -33,9 +35,8 @@ def _go_on(_step: str) -> None:
 class EmbeddedBroker:
     """A Kafka broker for one machine, in this process.
 
-    One node, loopback only, no replication, no security, no retention: records stay until DeleteRecords or the
-    deletion of their topic. What was acknowledged survives the end of the process, SIGKILL as well; a power cut may
-    lose the last seconds unless ``settings.flush`` is on.
+    One node, loopback only, no replication. What was acknowledged survives the end of the process, SIGKILL as well; a
+    power cut may lose the last seconds unless ``settings.sync_every`` says otherwise.
 
     Args:
         data: Folder of the logs; made where it is missing, and locked.
@@ -81,15 +82,17 @@ class EmbeddedBroker:
 
         Raises:
             ConfigurationError: the host is not loopback, the port is in use, another broker holds the data, the
-                data cannot be read or written, or ``crc32c`` is missing.
+                data cannot be read or written, the TLS files cannot be used, or ``crc32c`` is missing.
         """
         require_checksum()
         _require_loopback(self._host)
+        tls = server_context(self._settings.tls) if self._settings.tls is not None else None
         self._lock.acquire()
         try:
             self._core = core = self._open()
             core.transactions.recover()
-            self._server = await self._listen(core)
+            core.upkeep.start()
+            self._server = await self._listen(core, tls)
             core.address = Address(self._host, self._port)
             await self._server.start_serving()
         except BaseException:
@@ -103,10 +106,12 @@ class EmbeddedBroker:
             server.close()
         await asyncio.gather(*(one.finish(PATIENCE) for one in tuple(self._connections)))
         if server is not None:
-            await server.wait_closed()
+            # Before Python 3.12.1 this never waits, since then for clients in the middle of a TLS handshake as well.
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), PATIENCE)
         core, self._core = self._core, None
         if core is not None:
-            core.close()
+            await core.stop()
         self._lock.release()
 
     def _open(self) -> Core:
@@ -118,11 +123,11 @@ class EmbeddedBroker:
                 hint="make room there, or name another folder with --data",
             ) from fault
 
-    async def _listen(self, core: Core) -> asyncio.Server:
+    async def _listen(self, core: Core, tls: ssl.SSLContext | None) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                lambda: Connection(core, self._connections), self._host, self._port, start_serving=False
+                lambda: Connection(core, self._connections), self._host, self._port, ssl=tls, start_serving=False
             )
         except OSError as fault:
             if fault.errno == errno.EADDRINUSE:
@@ -202,6 +207,6 @@ def _require_loopback(host: str) -> None:
         loopback = False
     if not loopback:
         raise ConfigurationError(
-            f"The embedded broker knows no security and listens on loopback addresses only, not on {host!r}",
+            f"The embedded broker listens on loopback addresses only, not on {host!r}",
             hint="use 127.0.0.1; for a network, run Apache Kafka",
         )

@@ -13,18 +13,24 @@ import orjson
 from headrace.errors import ConfigurationError
 from headrace.local.broker import configs
 from headrace.local.broker.codes import Code, Refusal
+from headrace.local.broker.configs import LogConfig
 from headrace.local.broker.disk import replace
 from headrace.local.broker.log import PartitionLog
+from headrace.local.broker.recovery import no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from headrace.local.broker.settings import BrokerSettings
 
+_Stored = tuple[str, int, dict[str, str]]
+"""Name, number of partitions and configs of a topic."""
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
-_FORMAT = 1
+_FORMAT = 2
 """Of the whole data folder: a later version that cannot be read back raises it."""
+_READABLE = {1, _FORMAT}
+"""Format 1 had one file a partition; each is moved into its folder when it is opened."""
 MAX_PARTITIONS = 10_000
 """Partitions of one topic: each is an open file."""
 
@@ -36,8 +42,8 @@ class Topic:
     name: str
     configs: dict[str, str]
     """What a client has set; everything else has its default."""
-    max_message_bytes: int
-    """Most bytes of a record batch, from the configs."""
+    limits: LogConfig
+    """What the configs, and the broker's defaults, mean to the logs."""
     partitions: list[PartitionLog] = field(default_factory=list)
 
 
@@ -47,17 +53,25 @@ class Catalogue:
     Args:
         data: The broker's data folder.
         settings: Defaults of new topics.
+        checkpoint: See :class:`PartitionLog`.
 
     Raises:
-        ConfigurationError: the folder holds a catalogue that cannot be read.
+        ConfigurationError: the folder holds a catalogue that cannot be read, or the broker's defaults are wrong.
     """
 
-    def __init__(self, data: Path, settings: BrokerSettings) -> None:
+    def __init__(self, data: Path, settings: BrokerSettings, checkpoint: Callable[[str], None] = no_checkpoint) -> None:
+        self._checkpoint = checkpoint
         self._path = data / "topics.json"
         self._logs = data / "topics"
         self._settings = settings
         self._topics: dict[str, Topic] = {}
         self.cluster_id = ""
+        try:
+            configs.check(settings.broker_defaults)
+        except Refusal as refusal:
+            raise ConfigurationError(
+                f"The broker's default topic configs are wrong: {refusal}", hint="see docs/broker.md"
+            ) from refusal
         self._load()
 
     def __iter__(self) -> Iterator[Topic]:
@@ -162,7 +176,9 @@ class Catalogue:
         except Refusal:
             topic.configs = before
             raise
-        topic.max_message_bytes = self._max_message_bytes(topic_configs)
+        topic.limits = self._limits(topic_configs)
+        for log in topic.partitions:
+            log.config = topic.limits
 
     def delete(self, name: str) -> None:
         """Remove a topic and its records.
@@ -192,15 +208,17 @@ class Catalogue:
         return topic
 
     def _topic(self, name: str, topic_configs: Mapping[str, str]) -> Topic:
-        return Topic(name, dict(topic_configs), self._max_message_bytes(topic_configs))
+        return Topic(name, dict(topic_configs), self._limits(topic_configs))
 
-    def _max_message_bytes(self, topic_configs: Mapping[str, str]) -> int:
-        return int(topic_configs.get(configs.MAX_MESSAGE_BYTES, self._settings.max_message_bytes))
+    def _limits(self, topic_configs: Mapping[str, str]) -> LogConfig:
+        return LogConfig.of({**self._settings.broker_defaults, **topic_configs})
 
     def _open(self, topic: Topic, partitions: int) -> None:
         for index in range(len(topic.partitions), partitions):
-            path = self._logs / topic.name / f"{index}.log"
-            topic.partitions.append(PartitionLog(path, flush=self._settings.flush))
+            folder = self._logs / topic.name / str(index)
+            topic.partitions.append(
+                PartitionLog(folder, topic.limits, flush=self._settings.syncs_each, checkpoint=self._checkpoint)
+            )
 
     @staticmethod
     def _close(topic: Topic) -> None:
@@ -209,7 +227,7 @@ class Catalogue:
 
     def _load(self) -> None:
         try:
-            self.cluster_id, topics = _parse(self._path.read_bytes())
+            written, self.cluster_id, topics = _parse(self._path.read_bytes())
         except FileNotFoundError:
             self.cluster_id = uuid.uuid4().hex[:22]
             self._save()
@@ -219,24 +237,28 @@ class Catalogue:
                 f"The broker's catalogue {self._path} cannot be read: {fault}",
                 hint="put a copy back, or name another folder with --data",
             ) from fault
+        if written != _FORMAT:
+            # First of all: an older version would find empty topics behind this.
+            self._write(topics)
         for name, partitions, topic_configs in topics:
             topic = self._topics[name] = self._topic(name, topic_configs)
             self._open(topic, partitions)
 
     def _save(self) -> None:
-        topics = {
-            topic.name: {"partitions": len(topic.partitions), "configs": topic.configs}
-            for topic in self._topics.values()
-        }
+        self._write([(topic.name, len(topic.partitions), topic.configs) for topic in self._topics.values()])
+
+    def _write(self, topics: Iterable[_Stored]) -> None:
+        listed = {name: {"partitions": partitions, "configs": one} for name, partitions, one in topics}
         try:
-            replace(self._path, orjson.dumps({"format": _FORMAT, "cluster": self.cluster_id, "topics": topics}))
+            replace(self._path, orjson.dumps({"format": _FORMAT, "cluster": self.cluster_id, "topics": listed}))
         except OSError as fault:
             raise Refusal(Code.KAFKA_STORAGE_ERROR, f"{self._path}: {fault.strerror}") from fault
 
 
-def _parse(content: bytes) -> tuple[str, list[tuple[str, int, dict[str, str]]]]:
-    """The cluster's id, and name, partitions and configs of each topic."""
+def _parse(content: bytes) -> tuple[int, str, list[_Stored]]:
+    """The format, the cluster's id, and the topics."""
     stored = orjson.loads(content)
-    if stored["format"] != _FORMAT:
-        raise ValueError(f"it has format {stored['format']}, this version reads {_FORMAT}")
-    return stored["cluster"], [(name, one["partitions"], one["configs"]) for name, one in stored["topics"].items()]
+    if stored["format"] not in _READABLE:
+        raise ValueError(f"it has format {stored['format']}, this version reads {_FORMAT} and below")
+    topics = [(name, one["partitions"], one["configs"]) for name, one in stored["topics"].items()]
+    return stored["format"], stored["cluster"], topics

@@ -52,9 +52,7 @@ def _append(core: Core, call: Call, topic: str, sent: Any) -> tuple[int, int]:
         header = batches.read_header(records)
         if header.is_transactional:
             _check_transaction(core, call.request.transactional_id, header, (topic, sent.index))
-    known = core.catalogue.get(topic)
-    assert known is not None
-    return log.append(records, known.max_message_bytes), log.start
+    return log.append(records), log.start
 
 
 def _check_transaction(core: Core, transactional_id: str | None, header: Header, partition: TopicPartition) -> None:
@@ -79,23 +77,26 @@ class _Ready(NamedTuple):
     wanted: _Wanted
     code: Code
     log: PartitionLog | None = None
-    part: Slice = Slice(0, 0, 0)
+    part: Slice = Slice((), 0, 0)
 
 
 def fetch(core: Core, call: Call) -> Any:
     """Answer as soon as ``min_bytes`` are there or a partition has an error, at the latest after ``max_wait_ms``."""
     request = call.request
-    deadline = asyncio.get_running_loop().time() + request.max_wait_ms / 1000
     ready = _look(core, request)
     # At once where possible: most fetches of a busy reader are, and need no task then.
-    return _fetched(ready, request) if _suffices(ready, request) else _fetch_later(core, request, ready, deadline)
+    return _fetched(ready, request) if _suffices(ready, request) else _fetch_later(core, request)
 
 
-async def _fetch_later(core: Core, request: Any, ready: list[_Ready], deadline: float) -> Any:
+async def _fetch_later(core: Core, request: Any) -> Any:
     loop = asyncio.get_running_loop()
-    while (left := deadline - loop.time()) > 0 and not _suffices(ready, request):
+    deadline = loop.time() + request.max_wait_ms / 1000
+    # Always looked anew: in the meantime, segments may have been deleted or compacted.
+    while not _suffices(ready := _look(core, request), request):
+        left = deadline - loop.time()
+        if left <= 0:
+            break
         await _append_anywhere([one.log for one in ready if one.log is not None], left)
-        ready = _look(core, request)
     return _fetched(ready, request)
 
 
@@ -128,7 +129,7 @@ def _find(core: Core, wanted: _Wanted, most: int, *, committed: bool, whole: boo
         return _Ready(wanted, Code.OFFSET_OUT_OF_RANGE, log)
     part = log.find(wanted.offset, log.stable if committed else log.end, max(most, 0))
     if part.size > most and not whole:
-        part = Slice(0, 0, wanted.offset)
+        part = Slice((), 0, wanted.offset)
     return _Ready(wanted, Code.NONE, log, part)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.local.broker.api import cluster, groups, offsets, records, topics, transactions
+from headrace.local.broker.api import cluster, groups, offsets, records, sasl, storage, topics, transactions
 from headrace.local.broker.codes import Code
 from headrace.local.broker.messages import admin, consumer, metadata, producer
+from headrace.local.broker.messages import sasl as sasl_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,16 @@ _SERVED = (
     Api(producer.EndTxnRequest, 0, 3, transactions.end_txn),
     Api(admin.DescribeTransactionsRequest, 0, 0, transactions.describe_transactions),
     Api(admin.ListTransactionsRequest, 0, 0, transactions.list_transactions),
+    Api(admin.DescribeLogDirsRequest, 1, 4, storage.describe_log_dirs),
+    Api(sasl_messages.SaslHandshakeRequest, 1, 1, sasl.handshake),
+    Api(sasl_messages.SaslAuthenticateRequest, 0, 2, sasl.authenticate),
     Api(metadata.ApiVersionsRequest, 0, 3, api_versions),
 )
 APIS: dict[int, Api] = {api.request.API_KEY: api for api in _SERVED}
 """Every request served, by its key."""
+BEFORE_AUTHENTICATION = {
+    API_VERSIONS_KEY,
+    sasl_messages.SaslHandshakeRequest.API_KEY,
+    sasl_messages.SaslAuthenticateRequest.API_KEY,
+}
+"""The requests that are served before the client has shown who it is."""

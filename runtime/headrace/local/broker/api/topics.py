@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headrace.local.broker.topics import Topic
 
 _TOPIC, _BROKER = 2, 4
-_SET, _DELETE = 0, 1
+_SET, _DELETE, _APPEND, _SUBTRACT = range(4)
 _FROM_TOPIC, _FROM_DEFAULT = 1, 5
 _STRING = 2
 
@@ -122,17 +122,23 @@ def _described(core: Core, wanted: Any) -> Any:
 def _values(core: Core, wanted: Any) -> tuple[dict[str, str], dict[str, str]]:
     """Defaults, and what was set."""
     settings = core.settings
+    defaults = configs.defaults(settings.broker_defaults)
     if wanted.resource_type == _BROKER:
         return {
             "auto.create.topics.enable": str(settings.auto_create_topics).lower(),
             "num.partitions": str(settings.default_partitions),
             "message.max.bytes": str(settings.max_message_bytes),
             "socket.request.max.bytes": str(settings.max_request_bytes),
+            "log.retention.check.interval.ms": str(round(settings.retention_check_interval * 1000)),
+            "log.segment.bytes": defaults["segment.bytes"],
+            "log.retention.ms": defaults["retention.ms"],
+            "log.retention.bytes": defaults["retention.bytes"],
+            "log.cleanup.policy": defaults["cleanup.policy"],
             "transaction.max.timeout.ms": str(settings.max_transaction_timeout),
             "group.min.session.timeout.ms": str(settings.min_session_timeout),
             "group.max.session.timeout.ms": str(settings.max_session_timeout),
         }, {}
-    return configs.defaults(settings.max_message_bytes), _topic(core, wanted).configs
+    return defaults, _topic(core, wanted).configs
 
 
 def _topic(core: Core, wanted: Any) -> Topic:
@@ -156,7 +162,7 @@ def alter_configs(core: Core, call: Call) -> Any:
 
 
 def incremental_alter_configs(core: Core, call: Call) -> Any:
-    """Set and unset single configs of topics."""
+    """Set and unset single configs of topics, and add to lists or take from them."""
 
     def chosen(wanted: Any) -> dict[str, str]:
         result = dict(_topic(core, wanted).configs)
@@ -165,8 +171,12 @@ def incremental_alter_configs(core: Core, call: Call) -> Any:
                 result[one.name] = one.value
             elif one.config_operation == _DELETE:
                 result.pop(one.name, None)
+            elif one.config_operation in {_APPEND, _SUBTRACT} and one.value is not None:
+                present = result.get(one.name, configs.defaults(core.settings.broker_defaults).get(one.name, ""))
+                subtract = one.config_operation == _SUBTRACT
+                result[one.name] = configs.appended(one.name, present, one.value, subtract=subtract)
             else:
-                raise Refusal(Code.INVALID_REQUEST, "Configs are set or deleted; appending is not supported")
+                raise Refusal(Code.INVALID_REQUEST, "Configs are set, deleted, appended to or subtracted from")
         return result
 
     return admin.IncrementalAlterConfigsResponse(
