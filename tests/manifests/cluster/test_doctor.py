@@ -187,6 +187,23 @@ def test_an_old_knative_is_a_warning(sound: Any, app_of: MakeApp) -> None:
     assert any(each.message == "version 1.18.1 is older than 1.23" for each in found(sound, app_of(spec=GPU)))
 
 
+@pytest.mark.parametrize(
+    ("image", "level"),
+    [
+        ("kserve/kserve-controller:v0.15.2", "warning"), ("registry.lab:5000/kserve-controller:v0.21.0", "ok"),
+        ("kserve-controller:v1.0.0-rc1", "ok"), ("kserve/kserve-controller:latest", ""),
+        ("registry.lab:5000/kserve-controller@sha256:00", ""),
+    ],
+)  # fmt: skip
+def test_an_old_kserve_is_a_warning(image: str, level: str, sound: Any, app_of: MakeApp) -> None:
+    """Its controller's image says which it is; where it does not, nothing is guessed."""
+    pod = {"spec": {"containers": [{"name": "manager", "image": image}, {"name": "proxy", "image": "proxy:v0.1"}]}}
+    about = {"name": "kserve-controller-manager", "namespace": "kserve"}
+    controller = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": about, "spec": {"template": pod}}
+    sound.call(lambda: sound.store.put(controller))
+    assert [each.level for each in found(sound, app_of()) if each.about == "kserve"] == ([level] if level else [])
+
+
 def test_a_gpu_that_no_node_has(sound: Any, app_of: MakeApp) -> None:
     """What comes nearest is told; where nodes are added by themselves nobody can be sure."""
     features(sound, tolerations="enabled", nodeselector="enabled")

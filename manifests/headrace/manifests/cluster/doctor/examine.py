@@ -8,6 +8,7 @@ from headrace.manifests.cluster.doctor.finding import Finding, allowed_or
 from headrace.manifests.cluster.doctor.gpus import gpus
 from headrace.manifests.cluster.doctor.kafka import kafka
 from headrace.manifests.cluster.doctor.kinds import kinds, namespaces, needed
+from headrace.manifests.cluster.doctor.kserve import kserve
 from headrace.manifests.cluster.doctor.rights import rights
 from headrace.manifests.cluster.doctor.settings import settings
 from headrace.manifests.cluster.doctor.versions import versions
@@ -36,6 +37,7 @@ async def examine(api: ClusterApi, plan: Plan, apps: Sequence[InferenceApp], opt
     return [
         *versions(found.version),
         *kinds(found, wanted),
+        *await kserve(api),
         *await allowed_or("namespaces", namespaces(api, plan)),
         *await allowed_or("rights", rights(api, plan, found)),
         *(await settings(api, apps, options) if apps else []),
