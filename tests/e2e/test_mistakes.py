@@ -102,7 +102,20 @@ def test_no_broker(tmp_path: Path, words: list[str]) -> None:
 def test_a_class_that_does_not_load(tmp_path: Path, target: str, says: str) -> None:
     """`headrace serve` with a class that does not import, or is no model: one line with the name, exit code not 0."""
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
-    done = headrace(tmp_path, "serve", "--class", target, "--name", "m", "--http-port", "0", "--host", "127.0.0.1")
+    done = headrace(
+        tmp_path,
+        "serve",
+        "--class",
+        target,
+        "--name",
+        "m",
+        "--http-port",
+        "0",
+        "--grpc-port",
+        "0",
+        "--host",
+        "127.0.0.1",
+    )
     assert done.returncode in (1, 2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from headrace.eventing.results import Responder
 from headrace.serving.app import ModelApp
 from headrace.serving.front import Front
 from headrace.serving.hosting import HostedModel
+from headrace.serving.messages import Request
 from headrace.serving.settings import BatchLimits
 
 if TYPE_CHECKING:
@@ -50,12 +52,12 @@ class Answer:
 
 
 class Server:
-    """The ASGI application of one model, in this process."""
+    """The application of one model, in this process, without sockets."""
 
-    def __init__(self, model: Any, limits: BatchLimits, max_request_bytes: int, predictor: Any) -> None:
+    def __init__(self, model: Any, limits: BatchLimits, predictor: Any) -> None:
         model.ready = True
         self.hosted = HostedModel(model, limits, predictor)
-        self.front = Front(model.name, max_request_bytes)
+        self.front = Front(model.name)
         self.front.application = ModelApp([self.hosted], IDENTITY)
 
     async def ask(
@@ -67,24 +69,20 @@ class Server:
         gone: asyncio.Event | None = None,
     ) -> Answer:
         """One request; the client goes away when ``gone`` is set."""
-        sent: list[dict[str, Any]] = []
-        told = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> dict[str, Any]:
-            if told:
-                return told.pop()
-            await (gone or asyncio.Event()).wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        await self.front({"type": "http", "method": method, "path": path, "headers": raw}, receive, send)
-        if not sent:
+        named = {name.lower(): value for name, value in (headers or {}).items()}
+        working = asyncio.ensure_future(self.front.respond(Request(method, path, named, body)))
+        leaving = asyncio.ensure_future((gone or asyncio.Event()).wait())
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not working.done():
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
             return Answer(0, {}, b"")
-        given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Answer(sent[0]["status"], given, b"".join(part["body"] for part in sent[1:]))
+        response = working.result()
+        parts = [part async for part in response.stream] if response.stream else [response.body]
+        whole = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+        return Answer(response.status, dict(response.headers), whole)
 
     async def post(self, path: str, value: Any, **headers: str) -> Answer:
         """One JSON request."""
@@ -100,11 +98,10 @@ def serving() -> Callable[..., Any]:
         model: Any,
         use: Callable[[Server], Awaitable[Any]],
         limits: BatchLimits = BatchLimits(),  # noqa: B008  # a frozen value
-        max_request_bytes: int = 1 << 20,
         predictor: Any = None,
     ) -> Any:
         async def within() -> Any:
-            server = Server(model, limits, max_request_bytes, predictor)
+            server = Server(model, limits, predictor)
             try:
                 return await asyncio.wait_for(use(server), DEADLINE)
             finally:
@@ -132,7 +129,18 @@ class Process:
     """``headrace serve`` as a process of its own."""
 
     def __init__(self, folder: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "headrace.cli.main", "serve", "--host", "127.0.0.1", "--http-port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "headrace.cli.main",
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--http-port",
+            "0",
+            "--grpc-port",
+            "0",
+        ]
         self.process = subprocess.Popen(
             [*command, *arguments],
             cwd=folder,

@@ -51,7 +51,7 @@ def free_port() -> int:
 
 def headrace_command(target: str, port: int, predictor: str) -> list[str]:
     serve = [sys.executable, "-m", "headrace.cli.main", "serve", "--class", target, "--name", "m"]
-    place = ["--host", "127.0.0.1", "--http-port", str(port)]
+    place = ["--host", "127.0.0.1", "--http-port", str(port), "--grpc-port", "0"]
     return [*serve, *place, *(["--predictor-host", predictor] if predictor else [])]
 
 

@@ -11,7 +11,7 @@ from headrace.errors import ConfigurationError
 from headrace.manifests.quantity import parse_duration
 
 if TYPE_CHECKING:
-    from headrace.serving.settings import Predictor
+    from headrace.serving.settings import ModelSource, Predictor
 
 _PROTOCOLS = ("v1", "v2", "grpc-v2")
 
@@ -30,6 +30,28 @@ def serve(
     http_port: Annotated[
         int, typer.Option("--http-port", "--http_port", min=0, max=65535, help="Port of HTTP; 0 takes a free one.")
     ] = 8080,
+    grpc_port: Annotated[
+        int,
+        typer.Option(
+            "--grpc-port",
+            "--grpc_port",
+            envvar="HEADRACE_GRPC_PORT",
+            min=0,
+            max=65535,
+            help="Port of gRPC; 0 takes a free one.",
+        ),
+    ] = 8081,
+    enable_grpc: Annotated[
+        str, typer.Option("--enable-grpc", "--enable_grpc", metavar="true|false", help="false: HTTP alone.")
+    ] = "true",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="NAME=MODULE:CLASS[@URI]",
+            help="One more model in this server; may be given again. Events on / go to the first.",
+        ),
+    ] = None,
     predictor_host: Annotated[
         str | None,
         typer.Option("--predictor-host", "--predictor_host", metavar="HOST:PORT", help="A transformer's predictor."),
@@ -74,7 +96,7 @@ def serve(
         int, typer.Option("--workers", min=1, help="KServe's flag; only 1 has an effect: replicas are the way to more.")
     ] = 1,
 ) -> None:
-    """Serve one model class over HTTP: CloudEvents, KServe v1 and the Open Inference Protocol (v2).
+    """Serve model classes over HTTP and gRPC: CloudEvents, KServe v1 and the Open Inference Protocol (v2).
 
     Takes KServe's own spelling of the flags too (--model_name, --predictor_host, --http_port), as its controller
     adds them to a transformer's container.
@@ -83,7 +105,6 @@ def serve(
     from headrace.serving.settings import BatchLimits, ServeSettings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if workers != 1:
         logging.getLogger("headrace.serving").warning("--workers %d is ignored: this process serves alone", workers)
@@ -92,8 +113,10 @@ def serve(
             target=target,
             name=name,
             model=model,
+            more=tuple(_source(text) for text in also or ()),
             host=host,
             http_port=http_port,
+            grpc_port=grpc_port if _truth("--enable-grpc", enable_grpc) else None,
             predictor=_predictor(predictor_host, predictor_protocol, predictor_use_ssl, predictor_timeout),
             batching=BatchLimits(
                 max_size=max_batch_size,
@@ -113,9 +136,24 @@ def _predictor(host: str | None, protocol: str, use_ssl: str, timeout: float) ->
 
     if protocol not in _PROTOCOLS:
         raise ConfigurationError(f"--predictor-protocol {protocol!r} is none of {', '.join(_PROTOCOLS)}")
-    if use_ssl.lower() not in ("true", "false", "1", "0", "yes", "no"):
-        raise ConfigurationError(f"--predictor-use-ssl {use_ssl!r} is neither true nor false")
-    return Setting(host, protocol, use_ssl.lower() in ("true", "1", "yes"), timeout) if host else None
+    ssl = _truth("--predictor-use-ssl", use_ssl)
+    return Setting(host, protocol, ssl, timeout) if host else None
+
+
+def _truth(flag: str, text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+        raise ConfigurationError(f"{flag} {text!r} is neither true nor false")
+    return text.lower() in ("true", "1", "yes")
+
+
+def _source(text: str) -> ModelSource:
+    from headrace.serving.settings import ModelSource as Source
+
+    name, _, place = text.partition("=")
+    target, _, uri = place.partition("@")
+    if not name or ":" not in target:
+        raise ConfigurationError(f"--also {text!r} must read NAME=MODULE:CLASS, or NAME=MODULE:CLASS@URI")
+    return Source(target, name, uri or None)
 
 
 def _seconds(flag: str, text: str) -> float:

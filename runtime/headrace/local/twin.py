@@ -303,6 +303,7 @@ class Twin:
             "PYTHONSAFEPATH": "1",
             # A container listens on all addresses of its own network; here that would be everybody's.
             "HEADRACE_HOST": "127.0.0.1",
+            "HEADRACE_GRPC_PORT": "0",
             tracing.LOCAL_ENDPOINT: self.otlp_url,
             HOME_VARIABLE: str(self.home.path),
         }

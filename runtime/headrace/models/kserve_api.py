@@ -31,6 +31,8 @@ with _empty_command_line():
     from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
     from kserve.model import BaseKServeModel, InferenceVerb
     from kserve.predictor_config import PredictorConfig
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
     from kserve.protocol.infer_type import RequestedOutput
 
 __all__ = [
@@ -51,5 +53,7 @@ __all__ = [
     "PredictorConfig",
     "RequestedOutput",
     "get_predictor_config",
+    "messages",
+    "services",
     "set_predictor_config",
 ]

@@ -136,7 +136,7 @@ def dump_request(request: InferRequest) -> tuple[dict[str, str], bytes]:
     if request.id:
         head["id"] = request.id
     if request.parameters:
-        head["parameters"] = dict(request.parameters)
+        head["parameters"] = plain_parameters(request.parameters)
     if request.request_outputs:
         head["outputs"] = [_requested_object(output) for output in request.request_outputs]
     return _joined(head, [part[1] for part in parts])
@@ -153,15 +153,29 @@ def dump_response(response: InferResponse, request: InferRequest) -> tuple[dict[
     """
     parts = [_dump_tensor(tensor, binary=binary) for tensor, binary in _chosen(response, request)]
     head: dict[str, Any] = {
-        "id": response.id or request.id or "",
         "model_name": response.model_name or request.model_name,
+        "model_version": response.model_version,
+        "id": response.id or request.id or "",
+        "parameters": plain_parameters(response.parameters),
         "outputs": [part[0] for part in parts],
     }
-    if response.model_version:
-        head["model_version"] = response.model_version
-    if response.parameters:
-        head["parameters"] = dict(response.parameters)
+    if all(part[1] is None for part in parts):
+        # As KServe writes it: with every member that JSON alone has, null where there is none.
+        head["outputs"] = [{"parameters": None, **part[0]} for part in parts]
     return _joined(head, [part[1] for part in parts])
+
+
+def plain_parameters(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Parameters as JSON has them, where they may be those of a gRPC message; None where there are none."""
+    if not parameters:
+        return None
+    return {key: _plain_parameter(value) for key, value in parameters.items()}
+
+
+def _plain_parameter(value: Any) -> Any:
+    # InferParameter of the gRPC messages: one of bool_param, int64_param, string_param.
+    chosen = getattr(value, "WhichOneof", None)
+    return value if chosen is None else getattr(value, chosen("parameter_choice") or "string_param")
 
 
 def _chosen(response: InferResponse, request: InferRequest) -> list[tuple[InferOutput, bool]]:
@@ -179,9 +193,10 @@ def _chosen(response: InferResponse, request: InferRequest) -> list[tuple[InferO
 
 
 def _dump_tensor(tensor: InferInput | InferOutput, *, binary: bool) -> tuple[dict[str, Any], bytes | memoryview | None]:
-    array = _array_of(tensor)
+    array = array_of(tensor)
     head: dict[str, Any] = {"name": tensor.name, "shape": list(tensor.shape), "datatype": tensor.datatype}
-    parameters = {key: value for key, value in (tensor.parameters or {}).items() if key != "binary_data_size"}
+    parameters = plain_parameters(tensor.parameters) or {}
+    parameters.pop("binary_data_size", None)
     raw: bytes | memoryview | None = None
     if binary:
         raw = datatypes.to_raw(array)
@@ -193,7 +208,12 @@ def _dump_tensor(tensor: InferInput | InferOutput, *, binary: bool) -> tuple[dic
     return head, raw
 
 
-def _array_of(tensor: InferInput | InferOutput) -> NDArray[Any]:
+def array_of(tensor: InferInput | InferOutput) -> NDArray[Any]:
+    """The tensor's values in its own type and shape, without a copy where they stand so already.
+
+    Raises:
+        InvalidInputError: its data is not what it says.
+    """
     try:
         # kserve converts data that stands as a list or raw; a stored array it would copy first.
         stored = tensor._data  # noqa: SLF001  # kserve's public views copy

@@ -1,32 +1,34 @@
-"""The paths of a server whose models are loaded."""
+"""What stands behind the paths of a server whose models are loaded."""
 
 from __future__ import annotations
 
 import asyncio
-import re
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from headrace.errors import InvalidEventError
+import orjson
+
+from headrace.errors import InvalidInputError
 from headrace.eventing.codec import http
-from headrace.models.kserve_api import ModelNotFound, ModelNotReady
-from headrace.serving import faults, rest
+from headrace.models.kserve_api import ModelNotReady
+from headrace.serving import faults, rest, routes
 from headrace.serving.events import EventDoor
 from headrace.serving.messages import Response, json_response
 from headrace.serving.metrics import CONTENT_TYPE, Metrics
+from headrace.serving.repository import Repository
 from headrace.serving.rest import RestDoor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from headrace.eventing.results import Responder
     from headrace.serving.hosting import HostedModel
     from headrace.serving.messages import Request
+    from headrace.serving.repository import Loader
 
-_MODEL_PATH = re.compile(r"/(?P<version>v[12])/models/(?P<model>[^/:]+)(?P<action>:predict|:explain|/infer|/ready|)\Z")
-_POSTED = {("v1", ":predict"), ("v1", ":explain"), ("v2", "/infer")}
-_ASKED = {("v1", ""), ("v2", ""), ("v2", "/ready")}
+_EVENTS = {"predict": "/v1/models/{model}:predict", "infer": "/v2/models/{model}/infer"}
+"""The actions that take CloudEvents too, and their routes."""
 
 
 class ModelApp:
@@ -35,91 +37,143 @@ class ModelApp:
     Args:
         models: The models; events on ``/`` go to the first.
         identity: Who answers events.
+        loaders: How each model is loaded again once it was unloaded.
     """
 
-    def __init__(self, models: Sequence[HostedModel], identity: Responder) -> None:
-        self.models = {hosted.name: hosted for hosted in models}
-        self._first = models[0]
+    def __init__(
+        self, models: Sequence[HostedModel], identity: Responder, loaders: Mapping[str, Loader] | None = None
+    ) -> None:
+        self.repository = Repository(models, loaders)
+        self.metrics = Metrics()
+        self._first = models[0].name
         self._identity = identity
-        self._metrics = Metrics()
+        self._actions: dict[str, Callable[[Request, str], Awaitable[Response]]] = {
+            "events": self._post_root,
+            "models": self._models,
+            "model_ready": self._model_ready,
+            "predict": self._predict,
+            "explain": self._explain,
+            "server": self._server,
+            "model_metadata": self._model_metadata,
+            "versions": self._versions,
+            "infer": self._infer,
+            "index": self._index,
+            "load": self._load,
+            "unload": self._unload,
+        }
         for hosted in models:
-            self._metrics.watch(hosted.name, partial(getattr, hosted, "taken"))
+            self._watch(hosted)
+
+    @property
+    def models(self) -> dict[str, HostedModel]:
+        """The loaded models by name."""
+        return self.repository.loaded
 
     async def ready(self) -> bool:
-        """Whether every model is healthy."""
+        """Whether every loaded model is healthy."""
         return all(await asyncio.gather(*(hosted.ready() for hosted in self.models.values())))
 
     async def answer(self, request: Request) -> Response:
         """The response to a request that has been read to its end."""
         if request.path == "/metrics" and request.method == "GET":
-            return Response(200, {"content-type": CONTENT_TYPE}, self._metrics.page())
+            return Response(200, {"content-type": CONTENT_TYPE}, self.metrics.page())
         try:
             response = await self._routed(request)
         except Exception as fault:  # noqa: BLE001  # a model's metadata may raise anything; the client is answered still
-            faults.log(fault, faults.problem(fault), self._first.name)
+            faults.log(fault, faults.problem(fault), self._first)
             response = faults.error_response(fault)
-        self._metrics.request(request.method, response.status)
+        self.metrics.request(request.method, response.status)
         return response
 
     async def _routed(self, request: Request) -> Response:
-        if request.path == "/" and request.method == "POST":
-            return await self._post("/", "/", self._first, request)
-        if (found := _MODEL_PATH.match(request.path)) is not None:
-            return await self._model_path(found, request)
-        return await self._server_path(request)
+        found = routes.find(request.method, request.path)
+        if isinstance(found, routes.Found):
+            return await self._actions[found.route.action](request, found.model)
+        if found.allowed:
+            return json_response({"detail": "Method Not Allowed"}, 405, {"allow": found.allowed})
+        if found.elsewhere:
+            host = request.headers.get("host", "")
+            return Response(307, {"location": f"http://{host}{found.elsewhere}"})
+        return json_response({"detail": "Not Found"}, 404)
 
-    async def _server_path(self, request: Request) -> Response:
-        if request.path in ("/v1/models", "/v2/models"):
-            response = json_response({"models": list(self.models)})
-        elif request.path == "/v2":
-            response = rest.server_metadata()
-        else:
-            return json_response({"error": f"There is nothing at {request.path}"}, 404)
-        return response if request.method in ("GET", "HEAD") else _not_allowed("GET")
+    async def _predict(self, request: Request, model: str) -> Response:
+        hosted = self.repository.get(model)
+        if (mode := http.mode_of(request.headers)) is not None:
+            return await self._event_door(hosted).answer(request, _EVENTS["predict"], mode)
+        return await RestDoor(hosted).predict(request, _EVENTS["predict"])
 
-    async def _model_path(self, found: re.Match[str], request: Request) -> Response:
-        shape = (found["version"], found["action"])
-        allowed = "POST" if shape in _POSTED else "GET"
-        if shape not in _POSTED | _ASKED:
-            return json_response({"error": f"There is nothing at {request.path}"}, 404)
-        if request.method != allowed:
-            return _not_allowed(allowed)
-        name = unquote(found["model"])
-        hosted = self.models.get(name)
-        if hosted is None:
-            return faults.error_response(ModelNotFound(name))
-        if allowed == "POST":
-            route = f"/{found['version']}/models/{{model}}{found['action']}"
-            return await self._post(route, found["action"], hosted, request)
-        return await self._asked(shape, hosted)
+    async def _infer(self, request: Request, model: str) -> Response:
+        hosted = self.repository.get(model)
+        if (mode := http.mode_of(request.headers)) is not None:
+            return await self._event_door(hosted, tensors=True).answer(request, _EVENTS["infer"], mode)
+        return await RestDoor(hosted).infer(request, _EVENTS["infer"])
 
-    async def _asked(self, shape: tuple[str, str], hosted: HostedModel) -> Response:
-        if shape == ("v2", ""):
-            return await RestDoor(hosted).metadata()
-        if not await hosted.ready():
-            return faults.error_response(ModelNotReady(hosted.name))
-        return json_response({"name": hosted.name, "ready": True})
+    async def _post_root(self, request: Request, _model: str) -> Response:
+        if (mode := http.mode_of(request.headers)) is None:
+            return rest.reject_plain("/")
+        return await self._event_door(self.repository.get(self._first)).answer(request, "/", mode)
 
-    async def _post(self, route: str, action: str, hosted: HostedModel, request: Request) -> Response:
-        try:
-            mode = http.mode_of(request.headers)
-        except InvalidEventError as fault:
-            return faults.error_response(fault)
-        if mode is not None and action != ":explain":
-            door = EventDoor(hosted, self._identity_of(hosted), self._metrics, tensors=action == "/infer")
-            return await door.answer(request, route, mode)
-        if action == "/":
-            return rest.reject_plain(route)
-        door_of = {":predict": RestDoor.predict, ":explain": RestDoor.explain, "/infer": RestDoor.infer}
-        return await door_of[action](RestDoor(hosted), request, route)
+    async def _explain(self, request: Request, model: str) -> Response:
+        return await RestDoor(self.repository.get(model)).explain(request, "/v1/models/{model}:explain")
 
-    def _identity_of(self, hosted: HostedModel) -> Responder:
-        if hosted is self._first:
-            return self._identity
-        return type(self._identity)(
-            self._identity.namespace, self._identity.app, hosted.name, self._identity.model_version
-        )
+    async def _models(self, _request: Request, _model: str) -> Response:
+        return json_response({"models": list(self.models)})
+
+    async def _model_ready(self, _request: Request, model: str) -> Response:
+        if not await self.repository.get(model).ready():
+            raise ModelNotReady(model)
+        return json_response({"name": model, "ready": True})
+
+    async def _model_metadata(self, _request: Request, model: str) -> Response:
+        return await RestDoor(self.repository.get(model)).metadata()
+
+    async def _versions(self, _request: Request, _model: str) -> Response:
+        raise NotImplementedError("Model versioning not supported yet.")
+
+    async def _server(self, _request: Request, _model: str) -> Response:
+        return json_response(rest.server_metadata())
+
+    async def _index(self, request: Request, _model: str) -> Response:
+        entries = await self.repository.index(ready=_only_ready(request.body))
+        return json_response([asdict(entry) for entry in entries])
+
+    async def _load(self, _request: Request, model: str) -> Response:
+        await self.load(model)
+        return json_response({"name": model, "load": True})
+
+    async def _unload(self, _request: Request, model: str) -> Response:
+        await self.repository.unload(model)
+        return json_response({"name": model, "unload": True})
+
+    async def load(self, model: str) -> None:
+        """Load a model that was unloaded.
+
+        Raises:
+            ModelNotReady: it failed to load, and why; or nothing is known of it.
+        """
+        await self.repository.load(model)
+        self._watch(self.repository.get(model))
+
+    def _watch(self, hosted: HostedModel) -> None:
+        self.metrics.watch(hosted.name, partial(getattr, hosted, "taken"))
+
+    def _event_door(self, hosted: HostedModel, *, tensors: bool = False) -> EventDoor:
+        identity = self._identity
+        if hosted.name != self._first:
+            identity = type(identity)(identity.namespace, identity.app, hosted.name, identity.model_version)
+        return EventDoor(hosted, identity, self.metrics, tensors=tensors)
 
 
-def _not_allowed(method: str) -> Response:
-    return json_response({"error": "Method Not Allowed"}, 405, {"allow": method})
+def _only_ready(body: bytes | bytearray) -> bool:
+    """What the body of an index request asks for: ``{"ready": true}``, or nothing.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    try:
+        wanted = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as fault:
+        raise InvalidInputError(f"The request is not JSON: {fault}") from fault
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("ready", False), bool):
+        raise InvalidInputError("The request must be an object whose member 'ready' is true or false")
+    return bool(wanted.get("ready", False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import HeadraceError
 from headrace.eventing.results import Problem, problem_of
-from headrace.models.kserve_api import InvalidInput, ModelNotFound, ModelNotReady
+from headrace.models.kserve_api import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
 from headrace.serving.messages import Response, json_response
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def problem(fault: BaseException) -> Problem:
         if parent.__name__ in _BY_NAME and parent.__module__.startswith("httpx"):
             status, code = _BY_NAME[parent.__name__]
             return Problem(int(status), code, f"The predictor does not answer: {fault}", retriable=True)
-    return problem_of(fault)
+    if isinstance(fault, InferenceError):
+        return Problem(int(HTTPStatus.INTERNAL_SERVER_ERROR), "internal", str(fault), retriable=True)
+    return Problem(
+        int(HTTPStatus.INTERNAL_SERVER_ERROR), "internal", f"{type(fault).__name__} : {fault}", retriable=True
+    )
 
 
 def error_response(fault: BaseException | Problem) -> Response:
@@ -61,9 +65,13 @@ def error_response(fault: BaseException | Problem) -> Response:
 
 def retry_headers(found: Problem) -> Mapping[str, str]:
     """``Retry-After``, where the caller ought to come back."""
-    if found.status not in _WAITING:
-        return {}
-    return {"retry-after": str(max(1, math.ceil(found.retry_after or _RETRY_AFTER)))}
+    wait = retry_seconds(found)
+    return {} if wait is None else {"retry-after": str(max(1, math.ceil(wait)))}
+
+
+def retry_seconds(found: Problem) -> float | None:
+    """After how many seconds the caller ought to come back; None where it ought not to."""
+    return (found.retry_after or _RETRY_AFTER) if found.status in _WAITING else None
 
 
 def log(fault: BaseException, found: Problem, model: str) -> None:

@@ -57,6 +57,7 @@ class HostedModel:
         self._batcher = Batcher(model, self._call_predict, hooks, self._worker, limits) if blocking else None
         self._times = ModelTimes(self.name)
         self._taken = 0
+        self._stopped = False
 
     @property
     def taken(self) -> int:
@@ -93,7 +94,10 @@ class HostedModel:
         return await self._taken_on(payload, headers, self._explanation)
 
     async def stop(self) -> None:
-        """Let the model free what it holds; what it raises is of no use to anybody any more."""
+        """Let the model free what it holds, once; what it raises is of no use to anybody any more."""
+        if self._stopped:
+            return
+        self._stopped = True
         with suppress(Exception):
             if hasattr(self.model, "aclose"):
                 await self.model.aclose()

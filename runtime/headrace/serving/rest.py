@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from headrace.errors import InvalidInputError
+from headrace.eventing.codec import json_format
 from headrace.models import tensors
 from headrace.models.kserve_api import InferRequest, InferResponse
-from headrace.serving import faults, spans
+from headrace.serving import faults, refusals, spans
 from headrace.serving.events import decoded
 from headrace.serving.messages import JSON, Response, json_response
 from headrace.telemetry import tracing
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from headrace.serving.hosting import HostedModel
     from headrace.serving.messages import Request
 
+EXTENSIONS = ("binary_tensor_data", "model_repository_extension")
+"""Extensions of the Open Inference Protocol that are spoken, over REST and gRPC."""
+_NO_BODY = "Unrecognized request format: Input is a zero-length, empty document: line 1 column 1 (char 0)"
 _DROPPED = ("content-length", "transfer-encoding", "connection")
 """Headers of a model's answer (or of a predictor's that it passes on) that describe another connection."""
 
@@ -56,7 +61,9 @@ class RestDoor:
         """v2 ``/infer``, JSON or with binary tensors."""
 
         async def answer() -> Response:
-            wanted = tensors.load_request(request.body, self.hosted.name, request.headers.get(tensors.HEADER_LENGTH))
+            wanted = _v2_request(request, self.hosted.name)
+            if isinstance(wanted, Response):
+                return wanted
             given, headers = await self.hosted.infer(wanted, dict(request.headers))
             return _v2_response(given, headers, wanted)
 
@@ -65,7 +72,8 @@ class RestDoor:
     async def metadata(self) -> Response:
         """v2 model metadata."""
         inputs, outputs = await self.hosted.types()
-        return json_response({"name": self.hosted.name, "platform": "", "inputs": inputs, "outputs": outputs})
+        described = {"name": self.hosted.name, "versions": None, "platform": "", "inputs": inputs, "outputs": outputs}
+        return json_response(described)
 
     async def _within_span(
         self, name: str, request: Request, route: str, answer: Callable[[], Awaitable[Response]]
@@ -82,17 +90,39 @@ class RestDoor:
             return response
 
 
-def server_metadata() -> Response:
+@lru_cache
+def server_metadata() -> Mapping[str, Any]:
     """v2 server metadata."""
-    version = metadata.version("headrace")
-    return json_response({"name": "headrace", "version": version, "extensions": ["binary_tensor_data"]})
+    return {"name": "headrace", "version": metadata.version("headrace"), "extensions": list(EXTENSIONS)}
 
 
 def _v1_payload(request: Request) -> Any:
-    content_type = request.headers.get("content-type")
-    media_type = (content_type or "").partition(";")[0].strip().lower()
-    # KServe reads octets as JSON where they are; without a media type both are tried as well.
-    return decoded(request.body, None if media_type == tensors.OCTETS else content_type)
+    content_type = request.headers.get("content-type", JSON)
+    if content_type.partition(";")[0].strip().lower() == tensors.OCTETS:
+        content_type = JSON  # KServe reads octets as JSON too
+    if not request.body and json_format.is_json(content_type):
+        raise InvalidInputError(_NO_BODY)
+    return decoded(request.body, content_type)
+
+
+def _v2_request(request: Request, model: str) -> InferRequest | Response:
+    """The request; or KServe's refusal, where KServe does not hand it to the model either.
+
+    Raises:
+        InvalidInputError: the tensor and what is wrong with it, where KServe would let the model stumble over it.
+    """
+    length = request.headers.get(tensors.HEADER_LENGTH)
+    readable = length is not None or refusals.is_json(request.headers.get("content-type", ""))
+    fault: InvalidInputError | None = None
+    if readable:
+        try:
+            return tensors.load_request(request.body, model, length)
+        except InvalidInputError as found:
+            fault = found
+    refusal = refusals.of(request)
+    if refusal is None:
+        raise fault or InvalidInputError("The request is not JSON")
+    return refusal
 
 
 def _v1_response(answer: Any, headers: Mapping[str, str], payload: Any) -> Response:

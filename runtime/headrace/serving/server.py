@@ -11,21 +11,18 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from headrace.errors import ConfigurationError
 from headrace.serving.execution.worker import Worker
 from headrace.serving.front import Front
 from headrace.serving.startup import Phases, Started, start
+from headrace.serving.wire.limits import Limits
+from headrace.serving.wire.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from headrace.serving.rpc import RpcServer
     from headrace.serving.settings import ServeSettings
 
 _LOG = logging.getLogger("headrace.serving")
-_KEEP_ALIVE = 65
-"""Seconds that an idle connection is kept: longer than clients and proxies keep theirs, so that they close first."""
 _STOP = 10.0
 """Seconds that a model's ``stop`` and the last spans are given each."""
 
@@ -40,39 +37,61 @@ def run(settings: ServeSettings) -> None:
         ModelLoadError: the model does not load.
     """
     phases = Phases()
-    listener = _listener(settings)
+    listening = _listening(settings)
     runner = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415  # not on every system
 
         runner = uvloop.run
-    runner(_serve(settings, listener, phases))
+    runner(_serve(settings, listening, phases))
 
 
-async def _serve(settings: ServeSettings, listener: socket.socket, phases: Phases) -> None:
+async def _serve(settings: ServeSettings, listening: socket.socket, phases: Phases) -> None:
     began = time.monotonic()
-    front = Front(settings.name, settings.max_request_bytes)
-    server = _Server(_config(front))
+    front = Front(settings.name)
+    listener = Listener(listening, front, Limits(body=settings.max_request_bytes))
     stopping = _on_signals()
-    listening = asyncio.create_task(server.serve([listener]))
-    address = f"http://{settings.host}:{listener.getsockname()[1]}"
+    await listener.open()
+    address = f"http://{settings.host}:{listening.getsockname()[1]}"
     _LOG.info("listening on %s, loading %s", address, settings.target)
     started: Started | None = None
+    rpc: RpcServer | None = None
     left = 0
     try:
         started = await _started(settings, phases, stopping)
         if started is not None:
             front.application = started.application
+            rpc = await _rpc(settings, front)
             _LOG.info("model %s ready on %s after %.1f s", settings.name, address, time.monotonic() - began)
             await stopping.wait()
-        left = await front.drain(settings.grace)
+        left = await _drain(front, listener, rpc, settings.grace)
     finally:
-        server.should_exit = True
-        await listening
+        await listener.close()
         await _stop(started, running=left > 0)
     if left:
         _LOG.warning("%d requests were not answered within %g s", left, settings.grace)
     _LOG.info("model %s stopped", settings.name)
+
+
+async def _rpc(settings: ServeSettings, front: Front) -> RpcServer | None:
+    if settings.grpc_port is None:
+        return None
+    from headrace.serving.rpc import RpcServer  # noqa: PLC0415  # heavy
+
+    rpc = RpcServer(front, settings.max_request_bytes)
+    await rpc.open(settings.host, settings.grpc_port)
+    _LOG.info("gRPC on %s:%d", settings.host, rpc.port)
+    return rpc
+
+
+async def _drain(front: Front, listener: Listener, rpc: RpcServer | None, grace: float) -> int:
+    """Take no new work, and wait for what is in flight, HTTP and gRPC alike; returns how much was not answered."""
+    listener.closing = True
+    ending = asyncio.ensure_future(rpc.close(grace)) if rpc is not None else None
+    left = await front.drain(grace)
+    if ending is not None:
+        await ending
+    return left
 
 
 async def _started(settings: ServeSettings, phases: Phases, stopping: asyncio.Event) -> Started | None:
@@ -107,7 +126,7 @@ def _on_signals() -> asyncio.Event:
     return stopping
 
 
-def _listener(settings: ServeSettings) -> socket.socket:
+def _listening(settings: ServeSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.http_port), backlog=2048)
     except OSError as fault:
@@ -115,27 +134,3 @@ def _listener(settings: ServeSettings) -> socket.socket:
             f"Port {settings.http_port} on {settings.host} cannot be opened: {fault.strerror or fault}",
             hint="choose another one with --http-port",
         ) from fault
-
-
-def _config(front: Front) -> uvicorn.Config:
-    return uvicorn.Config(
-        front,
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=1,
-    )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, leaving signals to this module: it would close the port before readiness can say that it will."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield

@@ -45,8 +45,8 @@ class Predictor:
 
 
 @dataclass(frozen=True, slots=True)
-class ServeSettings:
-    """One model class behind one port."""
+class ModelSource:
+    """Where one model comes from."""
 
     target: str
     """``MODULE:CLASS`` or ``FILE.py:CLASS``."""
@@ -54,14 +54,35 @@ class ServeSettings:
     """The model's name in paths and results."""
     model: str | None = None
     """Model URI, given to classes that take a ``model``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """The models of one process, and its ports."""
+
+    target: str
+    """``MODULE:CLASS`` or ``FILE.py:CLASS`` of the first model, which events on ``/`` go to."""
+    name: str
+    """The first model's name in paths and results."""
+    model: str | None = None
+    """Model URI, given to classes that take a ``model``."""
+    more: tuple[ModelSource, ...] = ()
+    """Models beside the first."""
     host: str = "0.0.0.0"  # noqa: S104  # a container is reached from outside; the local twin passes 127.0.0.1
     http_port: int = 8080
     """0 takes any free port; the line printed at start names it."""
+    grpc_port: int | None = None
+    """As ``http_port``; None for no gRPC."""
     predictor: Predictor | None = None
     batching: BatchLimits = field(default_factory=BatchLimits)
     max_request_bytes: int = 32 * MEBIBYTE
     grace: float = 30.0
     """Seconds that requests in flight are given at SIGTERM."""
+
+    @property
+    def sources(self) -> tuple[ModelSource, ...]:
+        """Every model, the first one first."""
+        return (ModelSource(self.target, self.name, self.model), *self.more)
 
 
 def identity(name: str, environment: Mapping[str, str] = os.environ) -> Responder:

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span
@@ -47,6 +47,18 @@ def server_span(name: str, request: Request, route: str, context: Context, *, li
         "url.scheme": "http",
     }
     return _TRACER.start_span(name, context, kind=SpanKind.SERVER, attributes=attributes, links=links)
+
+
+@contextmanager
+def serving_rpc(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
+    """The SERVER span of a gRPC call, current in the caller's trace (semantic conventions, RPC)."""
+    context = tracing.extract(headers)
+    attributes = {"rpc.system": "grpc", "rpc.service": "inference.GRPCInferenceService", "rpc.method": method}
+    span = _TRACER.start_span(
+        f"inference.GRPCInferenceService/{method}", context, kind=SpanKind.SERVER, attributes=attributes
+    )
+    with entered(span, context):
+        yield span
 
 
 def item_span(event: CloudEvent, context: Context, link: Link) -> Span:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
+from headrace.serving.execution.worker import Worker
 from headrace.serving.search_path import search_last
 from headrace.telemetry import tracing
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from headrace.models.kserve_api import PredictorConfig
     from headrace.serving.app import ModelApp
     from headrace.serving.hosting import HostedModel
-    from headrace.serving.settings import Predictor, ServeSettings
+    from headrace.serving.repository import Loader
+    from headrace.serving.settings import BatchLimits, ModelSource, Predictor, ServeSettings
 
 
 @dataclass(slots=True)
@@ -84,17 +86,49 @@ def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phas
     config = _predictor_config(settings.predictor) if settings.predictor else None
     if config is not None:
         set_predictor_config(config)  # a constructor may read it
-    found = loading.load_class(settings.target)
+    classes = [loading.load_class(source.target) for source in settings.sources]
     phases.end("import")
-    model = loading.build(found, settings.name, settings.model)
-    _settle(loading.load(model), loop)
-    hosting.check_ready(model)
+    models = [_loaded(found, source, loop) for found, source in zip(classes, settings.sources, strict=True)]
     phases.end("load")
-    _warm_up(model, loop)
+    for model in models:
+        _warm_up(model, loop)
     phases.end("warm-up")
     phases.record(settings.name)
-    hosted = hosting.HostedModel(model, settings.batching, config)
-    return Started(ModelApp([hosted], identity(hosted.name)), (hosted,), provider)
+    hosted = tuple(hosting.HostedModel(model, settings.batching, config) for model in models)
+    loaders = {source.name: _loader(source, settings.batching, config) for source in settings.sources}
+    return Started(ModelApp(hosted, identity(settings.name), loaders), hosted, provider)
+
+
+def _loaded(found: type[Any], source: ModelSource, loop: asyncio.AbstractEventLoop) -> Any:
+    from headrace.serving import hosting, loading  # noqa: PLC0415  # heavy: see the module's docstring
+
+    model = loading.build(found, source.name, source.model)
+    _settle(loading.load(model), loop)
+    hosting.check_ready(model)
+    return model
+
+
+def _loader(source: ModelSource, limits: BatchLimits, config: PredictorConfig | None) -> Loader:
+    """How the repository loads this model again, without a word to the event loop while it does."""
+
+    async def load() -> HostedModel:
+        from headrace.serving.hosting import HostedModel  # noqa: PLC0415  # heavy
+        from headrace.serving.loading import load_class  # noqa: PLC0415
+
+        loop = asyncio.get_running_loop()
+
+        def blocking() -> Any:
+            model = _loaded(load_class(source.target), source, loop)
+            _warm_up(model, loop)
+            return model
+
+        worker = Worker(f"load-{source.name}")
+        try:
+            return HostedModel(await worker.submit(blocking), limits, config)
+        finally:
+            worker.close()
+
+    return load
 
 
 def _warm_up(model: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,0 +1,66 @@
+"""What KServe answers to a v2 request that it cannot read: the same status and body, made the way KServe makes them.
+
+Only requests that were refused already come here, so the cost of pydantic is paid by them alone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from fastapi.encoders import jsonable_encoder
+from kserve.protocol.rest.v2_datamodels import InferenceRequest
+from pydantic import TypeAdapter, ValidationError
+
+from headrace.models import tensors
+from headrace.models.kserve_api import InvalidInput
+from headrace.serving.messages import Response, json_response
+
+if TYPE_CHECKING:
+    from headrace.serving.messages import Request
+
+_UNPROCESSABLE = 422
+_SHAPE: TypeAdapter[Any] = TypeAdapter(InferenceRequest | bytes)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether KServe reads a v2 body of this media type as JSON."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    main, _, sub = media_type.partition("/")
+    return main == "application" and (sub == "json" or sub.endswith("+json"))
+
+
+def of(request: Request) -> Response | None:
+    """KServe's own refusal of this v2 request; None where KServe hands it to the model.
+
+    Raises:
+        InvalidInput: the body is to be raw tensors, and the header that says where they begin is missing.
+    """
+    if not is_json(request.headers.get("content-type", "")):
+        if tensors.HEADER_LENGTH in request.headers:
+            return None
+        raise InvalidInput(f"received byte inputs, but the'{tensors.HEADER_LENGTH}' header is missing.")
+    try:
+        body = json.loads(request.body) if request.body else None
+    except json.JSONDecodeError as fault:
+        return _refusal([{
+            "type": "json_invalid",
+            "loc": ("body", fault.pos),
+            "msg": "JSON decode error",
+            "input": {},
+            "ctx": {"error": fault.msg},
+        }])  # fmt: skip
+    except (ValueError, RecursionError):
+        return json_response({"detail": "There was an error parsing the body"}, 400)
+    if body is None:
+        return _refusal([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
+    try:
+        _SHAPE.validate_python(body)
+    except ValidationError as fault:
+        found = fault.errors(include_url=False)
+        return _refusal([{**error, "loc": ("body", *error["loc"])} for error in found])
+    return None
+
+
+def _refusal(errors: list[Any]) -> Response:
+    return json_response({"detail": jsonable_encoder(errors)}, _UNPROCESSABLE)

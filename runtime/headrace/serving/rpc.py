@@ -1,0 +1,218 @@
+"""The Open Inference Protocol over gRPC: ``inference.GRPCInferenceService`` on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+import orjson
+from grpc import StatusCode
+
+from headrace.errors import ConfigurationError, HeadraceError, InvalidInputError, UnavailableError
+from headrace.models import rpc_tensors, tensors
+from headrace.models.kserve_api import InferenceError, InferRequest, InferResponse, messages, services
+from headrace.serving import faults, spans
+from headrace.serving.rest import server_metadata
+from headrace.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headrace.eventing.results import Problem
+    from headrace.serving.app import ModelApp
+    from headrace.serving.front import Front
+
+_LOG = logging.getLogger("headrace.serving")
+_STATUS: dict[int, StatusCode] = {
+    HTTPStatus.BAD_REQUEST: StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.UNAUTHORIZED: StatusCode.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: StatusCode.PERMISSION_DENIED,
+    HTTPStatus.NOT_FOUND: StatusCode.NOT_FOUND,
+    HTTPStatus.CONFLICT: StatusCode.ABORTED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.UNPROCESSABLE_ENTITY: StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.TOO_MANY_REQUESTS: StatusCode.RESOURCE_EXHAUSTED,
+    HTTPStatus.NOT_IMPLEMENTED: StatusCode.UNIMPLEMENTED,
+    HTTPStatus.BAD_GATEWAY: StatusCode.UNAVAILABLE,
+    HTTPStatus.SERVICE_UNAVAILABLE: StatusCode.UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: StatusCode.DEADLINE_EXCEEDED,
+}
+"""HTTP statuses of problems in gRPC's words (gRPC, status codes and their use)."""
+_ANY_ERROR = "Internal server error"
+"""All that a caller learns of an exception that nobody expected, as KServe tells it; the log has the rest."""
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailer with the milliseconds after which a retry makes sense (gRFC A6)."""
+
+
+class RpcDoor(services.GRPCInferenceServiceServicer):
+    """Where gRPC calls come in.
+
+    Args:
+        front: Knows the application, and counts the calls in flight with the HTTP requests.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def ServerLive(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # the service's name
+        """The process is alive."""
+        return messages.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        """Whether requests are to be sent here."""
+        return messages.ServerReadyResponse(ready=await self._front.ready())
+
+    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        """What this server is."""
+        return messages.ServerMetadataResponse(**server_metadata())
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Whether one model is healthy."""
+
+        async def answer(application: ModelApp) -> Any:
+            return messages.ModelReadyResponse(ready=await application.repository.get(request.name).ready())
+
+        return await self._answered(context, request.name, answer)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The inputs and outputs of one model."""
+
+        async def answer(application: ModelApp) -> Any:
+            inputs, outputs = await application.repository.get(request.name).types()
+            return messages.ModelMetadataResponse(name=request.name, platform="", inputs=inputs, outputs=outputs)
+
+        return await self._answered(context, request.name, answer)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Load a model that was unloaded."""
+
+        async def answer(application: ModelApp) -> Any:
+            await application.load(request.model_name)
+            return messages.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
+
+        return await self._answered(context, request.model_name, answer)
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Unload a model once its last request is answered."""
+
+        async def answer(application: ModelApp) -> Any:
+            await application.repository.unload(request.model_name)
+            return messages.RepositoryModelUnloadResponse(model_name=request.model_name, isUnloaded=True)
+
+        return await self._answered(context, request.model_name, answer)
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """One inference."""
+
+        async def answer(application: ModelApp) -> Any:
+            return await _infer(application, request, headers)
+
+        headers = {item.key: item.value for item in context.invocation_metadata() or ()}
+        with spans.serving_rpc("ModelInfer", headers) as span:
+            return await self._answered(context, request.model_name, answer, span)
+
+    async def _answered(
+        self, context: Any, model: str, answer: Callable[[ModelApp], Awaitable[Any]], span: Any = None
+    ) -> Any:
+        self._front.enter()
+        try:
+            return await answer(self._application())
+        except asyncio.CancelledError:
+            raise
+        except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes a status
+            found = faults.problem(fault)
+            faults.log(fault, found, model)
+            status, told = _status(fault, found)
+            if span is not None:
+                span.set_attribute("rpc.grpc.status_code", status.value[0])
+                tracing.fail(span, fault)
+            await _abort(context, status, told, found)
+        finally:
+            self._front.leave()
+
+    def _application(self) -> ModelApp:
+        application = self._front.application
+        if application is None:
+            raise UnavailableError("The model is not loaded yet")
+        if self._front.draining:
+            raise UnavailableError("The server is stopping")
+        return application  # type: ignore[return-value]  # the front knows it by what HTTP needs of it
+
+
+async def _infer(application: ModelApp, message: Any, headers: dict[str, str]) -> Any:
+    hosted = application.repository.get(message.model_name)
+    request = rpc_tensors.load_request(message)
+    given, _ = await hosted.infer(request, headers)
+    if isinstance(given, messages.ModelInferResponse):
+        return given
+    if isinstance(given, InferResponse):
+        return rpc_tensors.dump_response(given, request)
+    return _of_dict(given, request)
+
+
+def _of_dict(given: Any, request: InferRequest) -> Any:
+    """A model may answer a dict in the form of v2, as KServe lets it."""
+    try:
+        response = tensors.load_response(orjson.dumps(given, option=orjson.OPT_SERIALIZE_NUMPY), None)
+    except (InvalidInputError, TypeError) as fault:
+        raise HeadraceError(f"Model '{request.model_name}' answered no v2 response: {fault}") from fault
+    return rpc_tensors.dump_response(response, request)
+
+
+def _status(fault: Exception, found: Problem) -> tuple[StatusCode, str]:
+    if isinstance(fault, InferenceError):
+        return StatusCode.INVALID_ARGUMENT, str(fault.reason)
+    status = _STATUS.get(found.status)
+    if status is None:
+        return StatusCode.INTERNAL, found.detail if isinstance(fault, HeadraceError) else _ANY_ERROR
+    return status, found.detail
+
+
+async def _abort(context: Any, status: StatusCode, told: str, found: Problem) -> NoReturn:
+    wait = faults.retry_seconds(found)
+    trailers = ((PUSHBACK, str(math.ceil(wait * 1000))),) if wait is not None else ()
+    await context.abort(status, told, trailers)
+    raise AssertionError("abort raises")
+
+
+class RpcServer:
+    """The gRPC port.
+
+    Args:
+        front: What the calls are answered by.
+        max_request_bytes: Largest message that is read.
+    """
+
+    def __init__(self, front: Front, max_request_bytes: int) -> None:
+        self.port = 0
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", max_request_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Two servers on one port would each get a part of the calls; workers of one server are to.
+                ("grpc.so_reuseport", 0),
+            )
+        )
+        services.add_GRPCInferenceServiceServicer_to_server(RpcDoor(front), self._server)
+
+    async def open(self, host: str, port: int) -> None:
+        """Begin to take calls; the port taken is ``port``.
+
+        Raises:
+            ConfigurationError: the port cannot be opened.
+        """
+        try:
+            self.port = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as fault:
+            raise ConfigurationError(
+                f"Port {port} on {host} cannot be opened for gRPC", hint="choose another one with --grpc-port"
+            ) from fault
+        await self._server.start()
+
+    async def close(self, grace: float) -> None:
+        """Take no new call, and end when those in flight are answered, after ``grace`` seconds at the latest."""
+        await self._server.stop(grace)
