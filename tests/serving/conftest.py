@@ -25,7 +25,7 @@ from headrace.eventing.results import Responder
 from headrace.serving.app import ModelApp
 from headrace.serving.front import Front
 from headrace.serving.hosting import HostedModel
-from headrace.serving.messages import Request
+from headrace.serving.messages import Request, Response
 from headrace.serving.settings import BatchLimits
 
 if TYPE_CHECKING:
@@ -70,19 +70,25 @@ class Server:
     ) -> Answer:
         """One request; the client goes away when ``gone`` is set."""
         named = {name.lower(): value for name, value in (headers or {}).items()}
-        working = asyncio.ensure_future(self.front.respond(Request(method, path, named, body)))
-        leaving = asyncio.ensure_future((gone or asyncio.Event()).wait())
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
+        request = Request(method, path, named, body)
+        response = await (self.front.respond(request) if gone is None else self._until_gone(request, gone))
+        if response is None:
             return Answer(0, {}, b"")
-        response = working.result()
         parts = [part async for part in response.stream] if response.stream else [response.body]
         whole = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
         return Answer(response.status, dict(response.headers), whole)
+
+    async def _until_gone(self, request: Request, gone: asyncio.Event) -> Response | None:
+        working = asyncio.ensure_future(self.front.respond(request))
+        leaving = asyncio.ensure_future(gone.wait())
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if working.done():
+            return working.result()
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        return None
 
     async def post(self, path: str, value: Any, **headers: str) -> Answer:
         """One JSON request."""
