@@ -39,6 +39,35 @@ def test_gaps_of_the_log_do_not_hold_the_offset_back() -> None:
     assert ledger.progress().offset == 20
 
 
+def test_what_is_no_record_at_the_end_is_stepped_over() -> None:
+    """A position beyond the last record (markers of transactions) is committed once all before it is done."""
+    ledger = Ledger(Committed(5))
+    assert ledger.reached(5) is False
+    ledger.admit(5)
+    assert ledger.reached(8) is False
+    assert ledger.progress().offset == 5
+    assert ledger.progress({5}) == Committed(8)
+    ledger.complete({5})
+    assert ledger.reached(8) is False
+    assert ledger.reached(9) is True
+    assert ledger.progress() == Committed(9)
+    assert ledger.admit(9)
+
+
+def test_a_position_never_goes_back_or_forgets_what_is_done() -> None:
+    """An older position changes nothing; a newer one drops what is done before it, and keeps what is done beyond."""
+    before = Ledger()
+    for offset in range(5):
+        before.admit(offset)
+    before.complete({1, 3})
+    ledger = Ledger(before.progress())  # 0, 2, 4 are open
+    assert ledger.reached(3) is True
+    assert ledger.progress().offset == 4, "0 and 2 are gone from the log, 1 and 3 were done"
+    assert ledger.reached(1) is False
+    assert ledger.admit(3) is False
+    assert ledger.admit(4)
+
+
 def test_attempts_survive() -> None:
     """Failed attempts of an unfinished event are known to the next owner, with the time of the first."""
     ledger = Ledger()

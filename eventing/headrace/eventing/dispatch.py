@@ -127,8 +127,11 @@ class Dispatcher:
                 if committer.done():
                     committer.result()
                 self._log.pause(self._paused())
-                for record in await self._poll(stopping):
+                records = await self._poll(stopping)
+                for record in records:
                     self._admit(record)
+                if not records and not stop.is_set():
+                    self._step_over()
         finally:
             stopping.cancel()
             with contextlib.suppress(HeadraceError):  # a fault of the committer has been raised above
@@ -192,6 +195,12 @@ class Dispatcher:
         self._open_bytes += work.size
         if self._lanes.enter(work.lane, work):
             self._begin(work)
+
+    def _step_over(self) -> None:
+        """Commit past what is no record at the end of a partition, or what scales by its lag never sees zero."""
+        for partition, position in self._log.reached().items():
+            if partition in self._ledgers and self._ledgers[partition].reached(position):
+                self._committer.touch(partition)
 
     def _begin(self, work: Work) -> None:
         work.task = asyncio.ensure_future(self._handle(work))

@@ -88,6 +88,18 @@ class Ledger:
         self._next = max(base, self._next or 0)
         self._done = {offset for offset in self._done if offset >= base}
 
+    def reached(self, position: int) -> bool:
+        """Every record before this offset was admitted; True where that moves the offset to commit.
+
+        What lies between the last record and the position is none: markers of transactions, or what compaction left.
+        """
+        before = self._base(self._open.keys(), self._done)
+        self._next = max(position, self._next or 0)
+        base = self._base(self._open.keys(), self._done)
+        self._next = max(base, self._next)
+        self._done = {offset for offset in self._done if offset >= base}
+        return base != before
+
     @property
     def open(self) -> int:
         """Offsets in work."""

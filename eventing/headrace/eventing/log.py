@@ -82,6 +82,13 @@ class EventLog(Protocol):
     async def poll(self, most: int) -> Sequence[Record]:
         """The next records, at most ``most``; waits up to half a second, then answers with none."""
 
+    def reached(self) -> Mapping[Partition, int]:
+        """By partition, the offset that the last poll read up to, where it brought nothing; else empty.
+
+        All before it was delivered by polls, or is no record (a marker of a transaction, a gap of compaction): a
+        committed offset that stops before markers would show a lag for ever.
+        """
+
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """From the next poll on, deliver nothing of exactly these partitions; of all others, go on."""
 

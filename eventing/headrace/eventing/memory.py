@@ -61,6 +61,7 @@ class MemoryLog:
         self._topic = topic
         self._position: dict[Partition, int] = {}
         self._paused: AbstractSet[Partition] = frozenset()
+        self._idle = False
 
     async def start(self, listener: RebalanceListener) -> None:
         """Own every partition, from what was committed last."""
@@ -77,7 +78,12 @@ class MemoryLog:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._broker.arrived.wait(), POLL)
             records = self._take(most)
+        self._idle = not records
         return records
+
+    def reached(self) -> Mapping[Partition, int]:
+        """Where the next poll begins, after one that brought nothing."""
+        return dict(self._position) if self._idle else {}
 
     def position(self, partition: Partition) -> int:
         """The next offset that a poll delivers."""

@@ -2,66 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from kafka.errors import FencedInstanceIdError, KafkaConnectionError, KafkaError, ProducerFencedError
-from kafka.structs import ConsumerGroupMetadata
 
 from headrace.errors import HeadraceError, TakenOverError, UnavailableError
 from headrace.eventing.kafka import member as module
-from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.faults import NameTakenError
 from headrace.eventing.kafka.member import KafkaMember
-from headrace.eventing.log import Committed, Partition
+from headrace.eventing.log import Committed, Partition, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Partition("in", 0)
 
 
-class Raw(NamedTuple):
-    """A record as the client gives it."""
+class Place(NamedTuple):
+    """A place in the group."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    member_id: str = "me"
+    opaque: object = None
 
 
 class Client:
-    """A consumer that gives offsets 0, 1, 2... one a poll, and each once."""
+    """A driver's consumer that gives offsets 0, 1, 2... one a poll, and each once."""
 
     def __init__(self) -> None:
         self.given = 0
         self.failures = 0
         self.ids = ["me"]
+        self.meanwhile: Callable[[], None] = lambda: None
 
-    def assignment(self) -> set[Any]:
-        """Nothing to pause."""
-        return set()
-
-    paused = assignment
-
-    def pause(self, *_: Any) -> None:
+    def pause(self, _: Any) -> None:
         """Nothing."""
 
-    resume = pause
-
-    def poll(self, **_: Any) -> dict[Any, list[Raw]]:
+    def poll(self, *_: Any) -> list[Record]:
         """The next record."""
         self.given += 1
-        return {HERE: [Raw("in", 0, self.given - 1, 0, None, b"x", ())]}
+        return [Record(HERE, self.given - 1, 0, None, b"x")]
 
-    def committed(self, _: Any, *, metadata: bool) -> None:
+    def committed(self, partitions: Any) -> dict[Partition, None]:
         """Nothing was committed, or the broker is away."""
+        self.meanwhile()
         if self.failures:
             self.failures -= 1
-            raise KafkaConnectionError
+            raise UnavailableError("the broker is away")
+        return dict.fromkeys(partitions)
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
+    def positions(self) -> dict[Partition, int]:
+        """Behind what was given."""
+        return {HERE: self.given}
+
+    def membership(self) -> Place:
         """A member in its newest generation; with a new id once the one it has was refused."""
-        return ConsumerGroupMetadata("group", 7, self.ids.pop(0) if len(self.ids) > 1 else self.ids[0])
+        return Place(self.ids.pop(0) if len(self.ids) > 1 else self.ids[0])
 
 
 class Writer:
@@ -69,12 +64,13 @@ class Writer:
 
     def __init__(self) -> None:
         self.written: list[Any] = []
-        self.refusal: KafkaError | None = None
+        self.refusal: HeadraceError | None = None
 
     def write(self, records: Any, done: Any, group: Any) -> None:
-        """Keep it, or refuse it."""
+        """Keep it if the place in the group is given, or refuse it."""
+        group()
         if self.refusal:
-            raise translate(self.refusal, "write") from self.refusal
+            raise self.refusal
         self.written.append(done)
 
 
@@ -107,19 +103,51 @@ def test_a_partition_that_went_is_not_committed() -> None:
     assert writer.written == [{HERE: Committed(1)}]
 
 
+def test_what_was_polled_before_a_partition_went_is_not_of_its_next_life() -> None:
+    """A partition that went and came back is read anew: what is held of before would leave a gap behind it."""
+    made, client, _ = member()
+    client.failures = 1
+    assert made._poll(10) == ({}, []), "offset 0 is held"
+
+    def went_and_came_back() -> None:
+        made._disown({HERE})
+        made.on_assigned([HERE])
+
+    client.meanwhile = went_and_came_back
+    assert made._poll(10) == ({}, []), "neither the old record, nor what was committed before it went"
+    client.meanwhile = lambda: None
+    committed, records = made._poll(10)
+    assert (list(committed), [record.offset for record in records]) == ([HERE], [1])
+
+
 def test_a_member_that_joined_anew_while_it_wrote_tries_again() -> None:
     """A broker that lost its groups refuses the old id in words for a take-over; its own new id tells."""
     made, client, writer = member()
-    writer.refusal, client.ids = FencedInstanceIdError(), ["me", "me", "me again"]
+    writer.refusal, client.ids = NameTakenError("refused"), ["me", "me", "me", "me again"]
     with pytest.raises(UnavailableError, match="anew"):
         made._write([], {HERE: Committed(1)})
 
 
-@pytest.mark.parametrize("refusal", [FencedInstanceIdError(), ProducerFencedError()])
-def test_a_member_whose_name_another_process_took_ends(refusal: KafkaError, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refusal", [NameTakenError("refused"), TakenOverError("fenced")])
+def test_a_member_whose_name_another_process_took_ends(
+    refusal: TakenOverError, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its id stays refused: it must not write again, for that would fence the one which took over."""
     monkeypatch.setattr(module, "REJOIN", 0.2)
     made, _, writer = member()
     writer.refusal = refusal
     with pytest.raises(TakenOverError):
         made._write([], {HERE: Committed(1)})
+
+
+def test_a_member_that_is_refused_while_it_polls_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without anything to commit learns of the take-over by its polls."""
+    monkeypatch.setattr(module, "REJOIN", 0.2)
+    made, client, _ = member()
+
+    def refuse() -> None:
+        raise NameTakenError("refused")
+
+    client.meanwhile = refuse
+    with pytest.raises(TakenOverError):
+        made._poll(10)

@@ -1,45 +1,45 @@
 """A consumer-group member on Kafka: the ``EventLog`` of production.
 
 Threads: the consumer belongs to one thread, the transactional producer to another, both to this object; the event
-loop only waits for them. kafka-python runs the rebalance callbacks on its network thread, where no call of the
-consumer may be made: they are short, and hand over to the loop and to the next poll.
+loop only waits for them. The driver runs the rebalance callbacks on a thread of its choice, where no call of the
+consumer may be made: they hand over to the loop and to the next poll. What several threads see is changed by single
+operations of a dict.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Any
-
-from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, KafkaError
+from typing import TYPE_CHECKING
 
 from headrace.errors import HeadraceError, TakenOverError, UnavailableError
-from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.driver import ConsumerOptions, driver_of
+from headrace.eventing.kafka.faults import NameTakenError
+from headrace.eventing.kafka.settings import as_settings
 from headrace.eventing.kafka.topics import group_progress, remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
-from headrace.eventing.log import Committed, Partition, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from headrace.eventing.log import OutgoingRecord, RebalanceListener
+    from headrace.eventing.kafka.driver import Consumer, Membership
+    from headrace.eventing.kafka.settings import KafkaSettings
+    from headrace.eventing.log import Committed, OutgoingRecord, Partition, RebalanceListener, Record
 
 _log = logging.getLogger(__name__)
-POLL = 500
-"""Milliseconds that a poll waits for records."""
-SESSION = 10_000
-"""Milliseconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
-HEARTBEAT = 1_000
-"""Milliseconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
+POLL = 0.5
+"""Seconds that a poll waits for records."""
+SESSION = 10.0
+"""Seconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
+HEARTBEAT = 1.0
+"""Seconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
 REJOIN = 5.0
 """Seconds within which a member that was refused by its old id learns its new one."""
 REVOKE_MARGIN = 5.0
@@ -50,30 +50,39 @@ class KafkaMember:
     """One member; see :class:`headrace.eventing.log.EventLog`.
 
     Args:
-        bootstrap: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         topic: The topic to read.
         group: Consumer group.
         name: Names this member over its lives (a pod's name): a new life takes over the partitions of the old one at
             once and fences it. None for a member that has one life; its partitions wait for the session to expire.
         drain: Seconds that a revocation may wait for work under way.
+
+    Raises:
+        ConfigurationError: the driver is not installed, or a file of the settings is wrong.
     """
 
-    def __init__(self, bootstrap: str, *, topic: str, group: str, name: str | None = None, drain: float = 10.0) -> None:
-        self._bootstrap = bootstrap
+    def __init__(
+        self, kafka: KafkaSettings | str, *, topic: str, group: str, name: str | None = None, drain: float = 10.0
+    ) -> None:
+        self._settings = as_settings(kafka)
+        self._driver = driver_of(self._settings)
         self._topic = topic
         self._group = group
         self._drain = drain
         self._name = name
-        self._writer = TransactionalWriter(bootstrap, f"{group}.{name or uuid.uuid4()}")
+        self._writer = TransactionalWriter(self._settings, f"{group}.{name or uuid.uuid4()}")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="kafka-read")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="kafka-write")
-        self._consumer: Any = None
+        self._consumer: Consumer | None = None
         self._paused: AbstractSet[Partition] = frozenset()
+        self._lives = itertools.count(1)
+        self._owned: dict[Partition, int] = {}
+        """Ours, until a revocation ends; which of its lives here, so that nothing of an earlier one is taken for it."""
         self._arrived: set[Partition] = set()
         """Assigned, and not yet told to the listener."""
-        self._held: list[Record] = []
+        self._held: list[tuple[int, Record]] = []
         """Polled, and kept while what was committed for a new partition cannot be asked: the client gives them once."""
-        self._owned: set[Partition] = set()
+        self._reached: dict[Partition, int] = {}
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see :class:`headrace.eventing.log.EventLog`."""
@@ -91,6 +100,10 @@ class KafkaMember:
         if still_ours := {p: known for p, known in committed.items() if p in self._owned}:
             self._listener.assigned(still_ours)
         return records
+
+    def reached(self) -> Mapping[Partition, int]:
+        """How far the last poll read; see :class:`headrace.eventing.log.EventLog`."""
+        return self._reached
 
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """From the next poll on, deliver nothing of exactly these partitions."""
@@ -114,100 +127,115 @@ class KafkaMember:
     # --- on the writing thread ---
 
     def _write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
-        # The group is asked for now, not at the last poll: its generation may be a newer one, and Kafka fences the
-        # older (KIP-447). It is a snapshot, the one call of the consumer that any thread may make.
-        group = self._consumer.group_metadata()
-        # After the generation, never before: a revocation that ran out of its time takes the partitions away first and
-        # begins the newer generation then, and with that one Kafka would take a commit for another member's partition.
-        if lost := done.keys() - self._owned:
-            raise UnavailableError(f"{len(lost)} partitions of {self._topic} went to another member before the commit")
+        member_id = self._member_id()
         try:
-            self._writer.write(records, done, group)
-        except TakenOverError as fault:
-            if isinstance(fault.__cause__, FencedInstanceIdError) and self._joined_anew(group.member_id):
+            self._writer.write(records, done, lambda: self._membership(done.keys()))
+        except NameTakenError as fault:
+            if self._joined_anew(member_id):
                 raise UnavailableError(f"joined {self._group} anew while it wrote: {fault.message}") from fault
             raise
+
+    def _member_id(self) -> str:
+        assert self._consumer is not None
+        return self._consumer.membership().member_id
 
     def _joined_anew(self, member_id: str) -> bool:
         """Whether this very member has another id now; it may be just about to learn it.
 
         A broker that came back without its groups gives the name a new id, and refuses what was begun with the old
-        one in the words it has for a name that another process took. Of that, ``ProducerFencedError`` tells as well.
+        one in the words it has for a name that another process took. Of that, a fenced producer tells as well.
         """
         end = time.monotonic() + REJOIN
-        while (now := self._consumer.group_metadata().member_id) == member_id and time.monotonic() < end:
+        while (now := self._member_id()) == member_id and time.monotonic() < end:
             time.sleep(0.05)
         return bool(now and now != member_id)
+
+    def _membership(self, partitions: AbstractSet[Partition]) -> Membership:
+        """This member's place in the group, for a commit of these partitions.
+
+        Asked for when the commit needs it, not at the last poll: the generation may be a newer one, and Kafka fences
+        the older (KIP-447).
+        """
+        assert self._consumer is not None
+        place = self._consumer.membership()
+        # After the generation, never before: a revocation that ran out of its time takes the partitions away first and
+        # begins the newer generation then, and with that one Kafka would take a commit for another member's partition.
+        if lost := partitions - self._owned.keys():
+            raise UnavailableError(f"{len(lost)} partitions of {self._topic} went to another member before the commit")
+        return place
 
     def _known(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
         # Not by the consumer: a revocation may be waiting for this very answer while it holds the reading thread.
         self._writer.open()
-        return group_progress(self._bootstrap, self._group, partitions)
+        return group_progress(self._settings, self._group, partitions)
 
     # --- on the reading thread ---
 
     def _open(self) -> None:
-        try:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap,
-                group_id=self._group,
-                group_instance_id=self._name,
-                client_id="headrace-dispatcher",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                session_timeout_ms=SESSION,
-                heartbeat_interval_ms=HEARTBEAT,
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-                fetch_max_wait_ms=POLL,
-            )
-            self._consumer.subscribe([self._topic], listener=_Callbacks(self))
-        except KafkaError as fault:
-            raise translate(fault, f"consume {self._topic} from Kafka at {self._bootstrap}") from fault
+        options = ConsumerOptions(
+            client_id="headrace-dispatcher",
+            group=self._group,
+            name=self._name,
+            session=SESSION,
+            heartbeat=HEARTBEAT,
+            wait=POLL,
+        )
+        with self._driver.faults(f"consume {self._topic} from Kafka at {self._settings.bootstrap}", self._settings):
+            self._consumer = self._driver.consumer(self._settings, options)
+            self._consumer.subscribe(self._topic, self)
 
-    def _poll(self, most: int) -> tuple[dict[Partition, Committed | None], list[Record]]:
+    def _poll(self, most: int) -> tuple[Mapping[Partition, Committed | None], list[Record]]:
+        self._reached = {}
+        member_id = self._member_id()
         try:
-            self._apply_pauses()
-            if not self._held:
-                batches = self._consumer.poll(timeout_ms=POLL, max_records=most)
-                self._held = [_record(raw) for batch in batches.values() for raw in batch]
-            committed = {partition: self._committed(partition) for partition in sorted(self._arrived)}
-        except KafkaError as fault:
-            # kafka-python has reconnected and retried by itself until here; the dispatcher polls again.
-            _log.warning("poll of %s failed, polling again: %s: %s", self._topic, type(fault).__name__, fault)
+            with self._driver.faults(f"poll {self._topic} of Kafka at {self._settings.bootstrap}", self._settings):
+                return self._ask(most)
+        except TakenOverError:
+            if self._joined_anew(member_id):
+                return {}, []
+            raise
+        except HeadraceError as fault:
+            # The client has reconnected and retried by itself until here; the dispatcher polls again.
+            _log.warning("polling again: %s", fault)
             return {}, []
+
+    def _ask(self, most: int) -> tuple[Mapping[Partition, Committed | None], list[Record]]:
+        consumer = self._consumer
+        assert consumer is not None
+        if not self._held:
+            consumer.pause(self._paused)
+            polled, owned = consumer.poll(POLL, most), self._owned.copy()
+            self._held = [(owned[record.partition], record) for record in polled if record.partition in owned]
+        asked = {partition: self._owned.get(partition) for partition in self._arrived.copy()}
+        found = consumer.committed(sorted(asked)) if asked else {}
+        self._reached = {} if self._held else self._positions(consumer)
+        # From here on nothing fails: what is told of and delivered is so once.
+        committed = {p: known for p, known in found.items() if asked[p] and self._owned.get(p) == asked[p]}
         self._arrived -= committed.keys()
-        records, self._held = self._held, []
+        records = [record for life, record in self._held if self._owned.get(record.partition) == life]
+        self._held = []
         return committed, records
 
-    def _apply_pauses(self) -> None:
-        owned = {Partition(*raw) for raw in self._consumer.assignment()}
-        paused = {Partition(*raw) for raw in self._consumer.paused()}
-        wanted = self._paused & owned
-        self._consumer.pause(*(TopicPartition(*p) for p in wanted - paused))
-        self._consumer.resume(*(TopicPartition(*p) for p in (paused & owned) - wanted))
-
-    def _committed(self, partition: Partition) -> Committed | None:
-        known = self._consumer.committed(TopicPartition(*partition), metadata=True)
-        return Committed(known.offset, known.metadata or "") if known is not None and known.offset >= 0 else None
+    def _positions(self, consumer: Consumer) -> dict[Partition, int]:
+        before = self._owned.copy()
+        return {p: at for p, at in consumer.positions().items() if p in before and self._owned.get(p) == before[p]}
 
     def _close(self) -> None:
         if self._consumer is None:
             return
-        life = self._consumer.group_metadata()
-        self._consumer.close(autocommit=False)
-        if self._name is not None and life.member_id:
-            # A named member does not leave by itself (KIP-345): its partitions would wait for the session to expire.
-            with contextlib.suppress(HeadraceError):
-                remove_member(self._bootstrap, self._group, name=self._name, member_id=life.member_id)
+        with contextlib.suppress(HeadraceError), self._driver.faults("leave the group", self._settings):
+            member_id = self._member_id()
+            self._consumer.close()
+            if self._name is not None and member_id:
+                # A named member does not leave by itself (KIP-345): its partitions would wait for the session to end.
+                remove_member(self._settings, self._group, name=self._name, member_id=member_id)
 
-    # --- on kafka-python's network thread ---
+    # --- on a thread of the driver's (Rebalance) ---
 
-    def on_assigned(self, partitions: Iterable[Partition]) -> None:
+    def on_assigned(self, partitions: Collection[Partition]) -> None:
         """Remember them: what was committed for them can only be asked after the callback."""
-        arrived = set(partitions)
-        self._arrived |= arrived
-        self._owned |= arrived
+        self._owned |= {partition: next(self._lives) for partition in partitions}
+        self._arrived |= set(partitions)
 
     def on_revoked(self, partitions: AbstractSet[Partition]) -> None:
         """Let the dispatcher finish what it can, and wait for it."""
@@ -221,33 +249,17 @@ class KafkaMember:
             _log.warning("giving up %d partitions with work unfinished: it will be done elsewhere", len(partitions))
             self.on_lost(partitions)
         finally:
-            self._owned -= partitions
+            self._disown(partitions)
 
     def on_lost(self, partitions: AbstractSet[Partition]) -> None:
         """They are another member's already."""
         self._arrived -= partitions
-        self._owned -= partitions
+        self._disown(partitions)
         self._loop.call_soon_threadsafe(self._listener.lost, partitions)
 
-
-class _Callbacks(ConsumerRebalanceListener):
-    def __init__(self, member: KafkaMember) -> None:
-        self._member = member
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._member.on_assigned(Partition(*raw) for raw in assigned)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._member.on_revoked({Partition(*raw) for raw in revoked})
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self._member.on_lost({Partition(*raw) for raw in lost})
-
-
-def _record(raw: Any) -> Record:
-    return Record(
-        Partition(raw.topic, raw.partition), raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)
-    )
+    def _disown(self, partitions: AbstractSet[Partition]) -> None:
+        for partition in partitions:
+            self._owned.pop(partition, None)
 
 
 __all__ = ["KafkaMember"]

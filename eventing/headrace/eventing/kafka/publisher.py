@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from typing import TYPE_CHECKING
 
 from headrace.eventing.codec.kafka import write_record
-from headrace.eventing.kafka.faults import translate
-from headrace.eventing.kafka.transaction import MOST_RECORD_BYTES
-from headrace.eventing.log import Partition
+from headrace.eventing.kafka.driver import ProducerOptions, driver_of
+from headrace.eventing.kafka.settings import as_settings
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -21,47 +17,46 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from headrace.eventing.event import CloudEvent
+    from headrace.eventing.kafka.settings import KafkaSettings
+    from headrace.eventing.log import Partition
 
 ACK_TIMEOUT = 30.0
 """Seconds to wait for the broker's acknowledgement."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds for the first connection: a person waits."""
+CLOSE_TIMEOUT = 5.0
+MOST_UNACKNOWLEDGED = 32 * 1024 * 1024
+"""Bytes of events handed to the client before their acknowledgements are waited for: memory stays bounded."""
 
 
 class Publisher:
     """A producer of CloudEvents; a context manager that waits for nothing but the acknowledgements.
 
     Args:
-        bootstrap: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
 
     Raises:
         UnavailableError: no broker answers.
+        ConfigurationError: the broker refuses the login.
     """
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaSettings | str) -> None:
+        self._settings = as_settings(kafka)
+        self._driver = driver_of(self._settings)
         self._tracer = tracing.tracer(__name__)
-        try:
-            self._producer: Any = KafkaProducer(
-                bootstrap_servers=bootstrap,
-                client_id="headrace-publish",
-                max_request_size=MOST_RECORD_BYTES,
-                max_block_ms=int(ACK_TIMEOUT * 1000),
-                bootstrap_timeout_ms=5_000,
-            )
-        except KafkaError as fault:
-            raise translate(fault, f"connect to Kafka at {bootstrap}") from fault
+        options = ProducerOptions(client_id="headrace-publish", block=ACK_TIMEOUT, connect=CONNECT_TIMEOUT)
+        with self._driver.faults(f"connect to Kafka at {self._settings.bootstrap}", self._settings):
+            self._producer = self._driver.producer(self._settings, options)
 
     def publish(self, topic: str, events: Sequence[CloudEvent]) -> list[tuple[Partition, int]]:
         """Publish the events, each as a trace of its own; where each one lies, once Kafka has all of them.
 
         Raises:
             UnavailableError: not acknowledged in time; some may be there.
-            PayloadTooLargeError: an event is over the topic's limit.
+            PayloadTooLargeError: an event is over the topic's limit; those before it are there.
         """
-        try:
-            sent = [self._send(topic, event) for event in events]
-            return [_place(future.get(timeout=ACK_TIMEOUT)) for future in sent]
-        except KafkaError as fault:
-            raise translate(fault, f"publish to {topic} in Kafka at {self._bootstrap}") from fault
+        with self._driver.faults(f"publish to {topic} in Kafka at {self._settings.bootstrap}", self._settings):
+            return self._publish(topic, events)
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +64,24 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer.close(timeout=5)
+        self._producer.close(CLOSE_TIMEOUT)
 
-    def _send(self, topic: str, event: CloudEvent) -> Any:
+    def _publish(self, topic: str, events: Sequence[CloudEvent]) -> list[tuple[Partition, int]]:
+        places: list[tuple[Partition, int]] = []
+        waiting = 0
+        for event in events:
+            try:
+                self._send(topic, event)
+            except BaseException:
+                self._producer.flush(ACK_TIMEOUT)
+                raise
+            waiting += len(event.data or b"")
+            if waiting >= MOST_UNACKNOWLEDGED:
+                places += self._producer.flush(ACK_TIMEOUT)
+                waiting = 0
+        return places + self._producer.flush(ACK_TIMEOUT)
+
+    def _send(self, topic: str, event: CloudEvent) -> None:
         """Hand one record to the client; its PRODUCER span ends with the acknowledgement."""
         span = self._tracer.start_span(
             f"publish {topic}",
@@ -80,20 +90,16 @@ class Publisher:
             attributes=_attributes(topic, event),
         )
         record = write_record(event, topic, trace=tracing.inject(span))
-        key = b"" if record.key is None and record.value is None else record.key
         try:
-            future = self._producer.send(topic, record.value, key=key, headers=list(record.headers))
+            self._producer.send(record, lambda fault: _told(span, fault))
         except BaseException as fault:
-            tracing.fail(span, fault)
-            span.end()
+            _told(span, fault)
             raise
-        future.add_callback(lambda _: span.end())
-        future.add_errback(lambda fault: _refused(span, fault))
-        return future
 
 
-def _refused(span: Span, fault: BaseException) -> None:
-    tracing.fail(span, fault)
+def _told(span: Span, fault: BaseException | None) -> None:
+    if fault is not None:
+        tracing.fail(span, fault)
     span.end()
 
 
@@ -109,7 +115,3 @@ def _attributes(topic: str, event: CloudEvent) -> dict[str, str | int]:
         "cloudevents.event_source": event.source,
         "cloudevents.event_type": event.type,
     }
-
-
-def _place(acknowledged: Any) -> tuple[Partition, int]:
-    return Partition(acknowledged.topic, acknowledged.partition), acknowledged.offset

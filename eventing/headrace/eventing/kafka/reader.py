@@ -2,72 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError
-from headrace.eventing.kafka.faults import translate
-from headrace.eventing.log import Partition, Record
+from headrace.eventing.kafka.driver import ConsumerOptions, driver_of
+from headrace.eventing.kafka.settings import as_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-POLL = 200
-"""Milliseconds that a poll waits."""
+    from headrace.eventing.kafka.driver import Consumer
+    from headrace.eventing.kafka.settings import KafkaSettings
+    from headrace.eventing.log import Record
+
+POLL = 0.2
+"""Seconds that a poll waits."""
+MOST_A_POLL = 500
+CONNECT_TIMEOUT = 5.0
+"""Seconds for the first connection: a person waits."""
 
 
-def read_topic(bootstrap: str, topic: str, *, follow: bool = False, latest: bool = False) -> Iterator[Record | None]:
+def read_topic(
+    kafka: KafkaSettings | str, topic: str, *, follow: bool = False, latest: bool = False
+) -> Iterator[Record | None]:
     """The committed records of a topic, in the order of each partition.
 
     Args:
-        bootstrap: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         topic: The topic.
         follow: Go on when the end is reached; a None then says "nothing new just now", so that the caller may stop.
         latest: Begin at the present end and not at the beginning; only useful with ``follow``.
 
     Raises:
         UnavailableError: no broker answers.
-        ConfigurationError: there is no such topic.
+        ConfigurationError: there is no such topic, or the broker refuses the login.
     """
+    settings = as_settings(kafka)
+    driver = driver_of(settings)
+    options = ConsumerOptions(client_id="headrace-read", connect=CONNECT_TIMEOUT)
+    with driver.faults(f"connect to Kafka at {settings.bootstrap}", settings):
+        consumer = driver.consumer(settings, options)
     try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
-            client_id="headrace-read",
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            bootstrap_timeout_ms=5_000,
-            allow_auto_create_topics=False,
-        )
-    except KafkaError as fault:
-        raise translate(fault, f"connect to Kafka at {bootstrap}") from fault
-    try:
-        yield from _records(consumer, topic, follow=follow, latest=latest)
-    except KafkaError as fault:
-        raise translate(fault, f"read {topic} from Kafka at {bootstrap}") from fault
+        with driver.faults(f"read {topic} from Kafka at {settings.bootstrap}", settings):
+            yield from _records(consumer, topic, follow=follow, latest=latest)
     finally:
         consumer.close()
 
 
-def _records(consumer: Any, topic: str, *, follow: bool, latest: bool) -> Iterator[Record | None]:
-    partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+def _records(consumer: Consumer, topic: str, *, follow: bool, latest: bool) -> Iterator[Record | None]:
+    partitions = consumer.partitions(topic)
     if not partitions:
         raise ConfigurationError(f"There is no topic {topic!r}", hint="is its name right, is this the right broker?")
-    consumer.assign(partitions)
-    ends = consumer.end_offsets(partitions)
-    if latest:
-        consumer.seek_to_end(*partitions)
-    else:
-        consumer.seek_to_beginning(*partitions)
-    while follow or any(consumer.position(partition) < ends[partition] for partition in partitions):
-        batches = consumer.poll(timeout_ms=POLL)
-        yield from (_record(raw) for batch in batches.values() for raw in batch)
+    ends = consumer.ends(partitions)
+    starts = ends if latest else consumer.begins(partitions)
+    consumer.assign(starts)
+    reached = dict(starts)
+    while follow or any(reached[partition] < ends[partition] for partition in partitions):
+        yield from consumer.poll(POLL, MOST_A_POLL)
         if follow:
             yield None
-
-
-def _record(raw: Any) -> Record:
-    return Record(
-        Partition(raw.topic, raw.partition), raw.offset, raw.timestamp, raw.key, raw.value, tuple(raw.headers)
-    )
+        else:
+            reached |= consumer.positions()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import MemberToRemove
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import TopicAlreadyExistsError
 
-from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.kafka_python import connection, faults
+from headrace.eventing.kafka.settings import as_settings
+from headrace.eventing.kafka.tls import check_files
 from headrace.eventing.log import Committed, Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from headrace.eventing.kafka.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,39 +31,34 @@ class TopicSpec:
     """Kafka's topic settings, such as ``max.message.bytes``."""
 
 
-def create_topics(bootstrap: str, topics: Iterable[TopicSpec]) -> None:
+def create_topics(kafka: KafkaSettings | str, topics: Iterable[TopicSpec]) -> None:
     """Create the topics that do not exist; those that do stay as they are.
 
     Raises:
         UnavailableError: no broker answers.
-        ConfigurationError: a name or a setting is refused.
+        ConfigurationError: a name, a setting or the login is refused.
     """
-    try:
-        with closing(_admin(bootstrap)) as admin:
-            for topic in topics:
-                _create(admin, topic)
-    except KafkaError as fault:
-        raise translate(fault, f"create topics in Kafka at {bootstrap}") from fault
+    with _admin(kafka, "create topics") as admin:
+        for topic in topics:
+            _create(admin, topic)
 
 
-def topic_names(bootstrap: str) -> set[str]:
+def topic_names(kafka: KafkaSettings | str) -> set[str]:
     """The names of all topics.
 
     Raises:
         UnavailableError: no broker answers.
+        ConfigurationError: the login is refused.
     """
-    try:
-        with closing(_admin(bootstrap)) as admin:
-            return set(admin.list_topics())
-    except KafkaError as fault:
-        raise translate(fault, f"list topics of Kafka at {bootstrap}") from fault
+    with _admin(kafka, "list topics") as admin:
+        return set(admin.list_topics())
 
 
-def remove_member(bootstrap: str, group: str, *, name: str, member_id: str) -> None:
+def remove_member(kafka: KafkaSettings | str, group: str, *, name: str, member_id: str) -> None:
     """Take a named member out of its group, so that its partitions go to the others at once.
 
     Args:
-        bootstrap: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         group: The consumer group.
         name: The member's lasting name (``group.instance.id``).
         member_id: The id of its present life: a later life of that name stays.
@@ -67,30 +66,34 @@ def remove_member(bootstrap: str, group: str, *, name: str, member_id: str) -> N
     Raises:
         UnavailableError: no broker answers, or there is no such member.
     """
-    try:
-        with closing(_admin(bootstrap)) as admin:
-            admin.remove_group_members(group, [MemberToRemove(member_id=member_id, group_instance_id=name)])
-    except KafkaError as fault:
-        raise translate(fault, f"take {name} out of group {group} of Kafka at {bootstrap}") from fault
+    with _admin(kafka, f"take {name} out of group {group}") as admin:
+        admin.remove_group_members(group, [MemberToRemove(member_id=member_id, group_instance_id=name)])
 
 
-def group_progress(bootstrap: str, group: str, partitions: Iterable[Partition]) -> dict[Partition, Committed]:
+def group_progress(
+    kafka: KafkaSettings | str, group: str, partitions: Iterable[Partition]
+) -> dict[Partition, Committed]:
     """What a group has committed; absent where it has nothing.
 
     Raises:
         UnavailableError: no broker answers.
+        ConfigurationError: the login is refused.
     """
     wanted = [TopicPartition(*partition) for partition in partitions]
-    try:
-        with closing(_admin(bootstrap)) as admin:
-            found = admin.list_group_offsets({group: wanted})[group]
-    except KafkaError as fault:
-        raise translate(fault, f"read the progress of group {group} in Kafka at {bootstrap}") from fault
+    with _admin(kafka, f"read the progress of group {group}") as admin:
+        found = admin.list_group_offsets({group: wanted})[group]
     return {Partition(*raw): Committed(c.offset, c.metadata or "") for raw, c in found.items() if c.offset >= 0}
 
 
-def _admin(bootstrap: str) -> Any:
-    return KafkaAdminClient(bootstrap_servers=bootstrap, client_id="headrace")
+@contextmanager
+def _admin(kafka: KafkaSettings | str, what: str) -> Iterator[Any]:
+    settings = as_settings(kafka)
+    check_files(settings)
+    with (
+        faults(f"{what} in Kafka at {settings.bootstrap}", settings),
+        closing(KafkaAdminClient(**connection(settings), client_id="headrace")) as admin,
+    ):
+        yield admin
 
 
 def _create(admin: Any, topic: TopicSpec) -> None:

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kafka import KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
-
-from headrace.eventing.kafka.faults import translate
+from headrace.errors import HeadraceError
+from headrace.eventing.kafka.driver import ProducerOptions, driver_of
+from headrace.eventing.kafka.settings import as_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from headrace.eventing.kafka.driver import Membership, Producer
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import Committed, OutgoingRecord, Partition
 
 _log = logging.getLogger(__name__)
-MOST_RECORD_BYTES = 64 * 1024 * 1024
-"""Bytes of the largest record the client itself lets through; the topic's own limit is the broker's to enforce."""
-REQUEST_TIMEOUT = 5_000
-"""Milliseconds for one answer of the broker; a connection that died without a word is noticed so."""
-DELIVERY_TIMEOUT = 10_000
-"""Milliseconds for a record to be acknowledged. kafka-python 3.0 may sit on a batch after its broker came back until
+REQUEST_TIMEOUT = 5.0
+"""Seconds for one answer of the broker; a connection that died without a word is noticed so."""
+DELIVERY_TIMEOUT = 10.0
+"""Seconds for a record to be acknowledged. kafka-python 3.0 may sit on a batch after its broker came back until
 this is over (the default is two minutes); a new producer then writes it at once."""
-TIMEOUT = 15_000
-"""Milliseconds after which the broker aborts a transaction whose writer is gone: so long at most do readers of the
+TIMEOUT = 15.0
+"""Seconds after which the broker aborts a transaction whose writer is gone: so long at most do readers of the
 results wait behind a writer that was killed and never came back."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds for a producer to let go."""
 
 
 class TransactionalWriter:
     """One transactional producer; every method blocks, and belongs to one thread.
 
     Args:
-        bootstrap: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         transactional_id: The same for every life of this group member: a new life fences the old one.
     """
 
-    def __init__(self, bootstrap: str, transactional_id: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaSettings | str, transactional_id: str) -> None:
+        self._settings = as_settings(kafka)
+        self._driver = driver_of(self._settings)
         self._transactional_id = transactional_id
-        self._producer: Any = None
+        self._producer: Producer | None = None
 
     def open(self) -> None:
         """Connect, and end what an earlier life of this name, or a write that failed, left open.
@@ -50,20 +51,28 @@ class TransactionalWriter:
 
         Raises:
             UnavailableError: no broker answers.
+            ConfigurationError: the broker refuses the login or the right.
         """
         try:
-            self._ready_producer()
-        except KafkaError as fault:
+            with self._driver.faults(f"open a transaction in Kafka at {self._settings.bootstrap}", self._settings):
+                self._ready_producer()
+        except HeadraceError:
             self.close()
-            raise translate(fault, f"open a transaction in Kafka at {self._bootstrap}") from fault
+            raise
 
-    def write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed], group: Any) -> None:
+    def write(
+        self,
+        records: Sequence[OutgoingRecord],
+        done: Mapping[Partition, Committed],
+        group: Callable[[], Membership],
+    ) -> None:
         """Write all or nothing.
 
         Args:
             records: What to append.
             done: Progress to commit for the group.
-            group: The consumer's ``ConsumerGroupMetadata``: a member that was expelled commits nothing.
+            group: Gives the member's place in the group, which is asked for when it is needed: a member that was
+                expelled commits nothing, and its generation may have become a newer one meanwhile.
 
         Raises:
             UnavailableError: the broker did not say that it is written. It may be: :meth:`open` brings it to an end,
@@ -72,46 +81,46 @@ class TransactionalWriter:
             TakenOverError: a later life of this name has begun; nothing was written, and nothing ever will be.
         """
         try:
-            self._transact(records, done, group)
-        except KafkaError as fault:
+            with self._driver.faults(f"write to Kafka at {self._settings.bootstrap}", self._settings):
+                self._transact(records, done, group)
+        except HeadraceError:
             self._abort()
-            raise translate(fault, f"write to Kafka at {self._bootstrap}") from fault
+            raise
 
     def close(self) -> None:
         """Let go of the producer."""
         if self._producer is not None:
-            with contextlib.suppress(KafkaError):
-                self._producer.close(timeout=5)
+            with contextlib.suppress(HeadraceError), self._driver.faults("close the producer", self._settings):
+                self._producer.close(CLOSE_TIMEOUT)
             self._producer = None
 
-    def _transact(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed], group: Any) -> None:
+    def _transact(
+        self,
+        records: Sequence[OutgoingRecord],
+        done: Mapping[Partition, Committed],
+        group: Callable[[], Membership],
+    ) -> None:
         producer = self._ready_producer()
-        producer.begin_transaction()
-        sent = [
-            producer.send(record.topic, record.value, key=_key(record), headers=list(record.headers))
-            for record in records
-        ]
-        # Not the producer's flush: it fails at random while it splits a batch that the broker found too large, and
-        # hides which record is. Nothing lingers, so all is on its way already, and ends by the delivery timeout.
-        for future in sent:
-            future.get()
+        producer.begin()
+        for record in records:
+            producer.send(record)
+        producer.flush()
         if done:
-            offsets = {TopicPartition(*p): OffsetAndMetadata(c.offset, c.metadata, -1) for p, c in done.items()}
-            producer.send_offsets_to_transaction(offsets, group)
-        producer.commit_transaction()
+            producer.send_offsets(done, group())
+        producer.commit()
 
-    def _ready_producer(self) -> Any:
+    def _ready_producer(self) -> Producer:
         if self._producer is None:
-            self._producer = KafkaProducer(
-                bootstrap_servers=self._bootstrap,
-                transactional_id=self._transactional_id,
-                transaction_timeout_ms=TIMEOUT,
-                max_request_size=MOST_RECORD_BYTES,
-                linger_ms=0,
-                request_timeout_ms=REQUEST_TIMEOUT,
-                delivery_timeout_ms=DELIVERY_TIMEOUT,
-                max_block_ms=TIMEOUT,
-                client_id="headrace-dispatcher",
+            self._producer = self._driver.producer(
+                self._settings,
+                ProducerOptions(
+                    client_id="headrace-dispatcher",
+                    transactional_id=self._transactional_id,
+                    transaction=TIMEOUT,
+                    request=REQUEST_TIMEOUT,
+                    delivery=DELIVERY_TIMEOUT,
+                    block=TIMEOUT,
+                ),
             )
             self._producer.init_transactions()
         return self._producer
@@ -123,14 +132,9 @@ class TransactionalWriter:
         producer stays fenced; a new one begins clean, and its ``init_transactions`` aborts what the old one left.
         """
         try:
-            if self._producer is not None:
-                self._producer.abort_transaction()
-        except KafkaError as fault:
+            with self._driver.faults("abort the transaction", self._settings):
+                if self._producer is not None:
+                    self._producer.abort()
+        except HeadraceError as fault:
             _log.warning("the transaction is left to the next producer to abort: %s", fault)
         self.close()
-
-
-def _key(record: OutgoingRecord) -> bytes | None:
-    # kafka-python refuses a record with neither key nor value; Kafka itself does not. An empty key keeps such an
-    # event (one without data and key) publishable.
-    return b"" if record.key is None and record.value is None else record.key
