@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.target import KAFKA_HELP, kafka_address
+from headrace.cli.target import KAFKA_HELP, kafka_settings
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from headrace.eventing.kafka.settings import KafkaSettings
     from collections.abc import Callable
 
     from headrace.eventing.dispatch import DispatchSettings
@@ -37,24 +38,13 @@ def dispatch(
     """
     from headrace.manifests.loading import load_apps
 
-    _refuse_secured_kafka()
     chosen = _choose(load_apps(file), app, file)
     url = sink or os.environ.get("K_SINK")
     if not url:
         raise ConfigurationError("No sink to deliver to", hint="set K_SINK, or give --sink URL")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
-    asyncio.run(_run(chosen, kafka_address(kafka), url, concurrency))
-
-
-def _refuse_secured_kafka() -> None:
-    # Rendered for an app with `spec.kafka`. Better said here than found out by connections that a broker breaks off.
-    protocol = os.environ.get("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
-    if protocol != "PLAINTEXT":
-        raise ConfigurationError(
-            f"KAFKA_SECURITY_PROTOCOL={protocol}: this version speaks to Kafka without TLS and login only",
-            hint="give the dispatcher a PLAINTEXT listener, or wait for the next version",
-        )
+    asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency))
 
 
 def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:
@@ -65,7 +55,7 @@ def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:
     raise ConfigurationError(f"{file} has no app {name!r}", hint=f"it has {known}")
 
 
-async def _run(app: InferenceApp, kafka: str, url: str, concurrency: int) -> None:
+async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: int) -> None:
     from headrace.eventing.dispatch import Dispatcher
     from headrace.eventing.http_sink import HttpSink
     from headrace.eventing.kafka.member import KafkaMember
@@ -87,7 +77,7 @@ async def _run(app: InferenceApp, kafka: str, url: str, concurrency: int) -> Non
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     dispatcher = Dispatcher(member, sink, settings)
     end_metrics = _serve_metrics(dispatcher.metrics)
-    typer.echo(f"dispatching {app.spec.trigger.topic} of {kafka} to {url}")
+    typer.echo(f"dispatching {app.spec.trigger.topic} of {kafka.bootstrap} to {url}")
     try:
         await dispatcher.run(stop)
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import orjson
 import typer
 
-from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_address, trace_this_command
+from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_settings, trace_this_command
 from headrace.errors import ConfigurationError, HeadraceError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def publish(
     if wanted:
         provider = trace_this_command("headrace-publish")
         try:
-            with Publisher(kafka_address(kafka)) as publisher:
+            with Publisher(kafka_settings(kafka)) as publisher:
                 places = publisher.publish(topic, wanted)
         finally:
             if provider:

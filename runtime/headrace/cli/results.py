@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 import typer
 
-from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_address
+from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_settings
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.local.state import Home
 
@@ -30,7 +30,7 @@ def results(
 
     chosen = topic or _running_topic()
     try:
-        for record in read_topic(kafka_address(kafka), chosen, follow=follow):
+        for record in read_topic(kafka_settings(kafka), chosen, follow=follow):
             if record is not None:
                 typer.echo(_line(record, output))
     except KeyboardInterrupt:

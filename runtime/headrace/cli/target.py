@@ -13,20 +13,37 @@ from headrace.telemetry import tracing
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.local.state import State
 
 DEFAULT_KAFKA = "127.0.0.1:9092"
 KAFKA_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
-KAFKA_HELP = "HOST:PORT of the broker [default: $KAFKA_BOOTSTRAP_SERVERS, else that of the running `headrace up`]"
+KAFKA_HELP = (
+    "HOST:PORT of the broker [default: $KAFKA_BOOTSTRAP_SERVERS, else that of the running `headrace up`]; "
+    "TLS and login by variables, see docs/kafka.md"
+)
 OUTPUT_HELP = "table for people, json for programs."
 
 
-def kafka_address(given: str | None) -> str:
-    """The broker to use: the one given, the environment's, the running twin's, or Kafka's usual port here."""
-    if given or (given := os.environ.get(KAFKA_VARIABLE)):
-        return given
+def kafka_settings(given: str | None) -> KafkaSettings:
+    """The broker to use: the one given, the environment's, the running twin's, or Kafka's usual port here.
+
+    TLS, login and the rest come from the environment, and from the Secret that it names.
+
+    Raises:
+        ConfigurationError: the environment's settings are wrong, or are for a cluster whose address is missing.
+    """
+    from headrace.eventing.kafka import environment
+
+    if given or os.environ.get(KAFKA_VARIABLE):
+        return environment.kafka_settings(bootstrap=given)
     running = Home.of().read()
-    return running.kafka if running else DEFAULT_KAFKA
+    settings = environment.kafka_settings(bootstrap=running.kafka if running else DEFAULT_KAFKA)
+    if settings.protocol != "PLAINTEXT":
+        raise ConfigurationError(
+            f"Kafka's protocol is {settings.protocol}, and no broker is named", hint=f"set {KAFKA_VARIABLE}, or --kafka"
+        )
+    return settings
 
 
 def running_twin() -> State:

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.errors import HeadraceError, TakenOverError, UnavailableError
 from headrace.eventing.kafka import member as module
-from headrace.eventing.kafka.faults import NameTakenError
+from headrace.eventing.kafka.meanings import NameTakenError
 from headrace.eventing.kafka.member import KafkaMember
 from headrace.eventing.log import Committed, Partition, Record
 

@@ -6,32 +6,27 @@ from typing import TYPE_CHECKING
 
 from kafka import errors
 
-from headrace.errors import (
-    ConfigurationError,
-    PayloadTooLargeError,
-    StorageFullError,
-    TakenOverError,
-    UnavailableError,
-)
-from headrace.eventing.kafka.tls import handshake_trouble
+from headrace.eventing.kafka import meanings
 
 if TYPE_CHECKING:
     from headrace.errors import HeadraceError
     from headrace.eventing.kafka.settings import KafkaSettings
 
-TOO_LARGE_HINT = "raise max.message.bytes of the topic, or send smaller data"
-FENCED_HINT = "another process has this name; give each dispatcher its own POD_NAME"
-STORAGE_HINT = "make room on the broker's disk"
-LOGIN_HINT = "check the user and password, or the token, and the mechanism that this listener takes"
-UNAVAILABLE_HINT = "is the broker running, and is this its address?"
-_TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
-_MISCONFIGURED = (errors.AuthorizationError, errors.InvalidTopicError, errors.KafkaConfigurationError)
-_LOGIN = (errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError, errors.IllegalSaslStateError)
-_FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
-
-
-class NameTakenError(TakenOverError):
-    """The group has another id under this member's name: another process's, or a newer one of this very member."""
+_MEANINGS: dict[type[errors.KafkaError], meanings.Meaning] = {
+    errors.MessageSizeTooLargeError: meanings.TOO_LARGE,
+    errors.RecordListTooLargeError: meanings.TOO_LARGE,
+    errors.FencedInstanceIdError: meanings.NAME_TAKEN,
+    errors.ProducerFencedError: meanings.FENCED,
+    errors.InvalidProducerEpochError: meanings.FENCED,
+    errors.KafkaStorageError: meanings.STORAGE_FULL,
+    errors.SaslAuthenticationFailedError: meanings.LOGIN_REFUSED,
+    errors.UnsupportedSaslMechanismError: meanings.LOGIN_REFUSED,
+    errors.IllegalSaslStateError: meanings.LOGIN_REFUSED,
+    errors.AuthorizationError: meanings.MISCONFIGURED,
+    errors.InvalidTopicError: meanings.MISCONFIGURED,
+    errors.KafkaConfigurationError: meanings.MISCONFIGURED,
+}
+"""By class, and for its subclasses; the first that fits."""
 
 
 def translate(fault: Exception, what: str, settings: KafkaSettings) -> HeadraceError:
@@ -42,28 +37,9 @@ def translate(fault: Exception, what: str, settings: KafkaSettings) -> HeadraceE
         what: What was tried, with its place, for the message.
         settings: Their secrets are masked in it.
     """
-    detail = settings.redact(f"{what}: {type(fault).__name__}: {fault}")
+    detail = f"{what}: {type(fault).__name__}: {fault}"
     # A call after the one that failed says "a previous request has failed" and has the reason as its second argument:
     # a producer that was fenced between two sends must not look like one whose broker is away.
-    fault = next((inner for inner in fault.args if isinstance(inner, errors.KafkaError)), fault)
-    if isinstance(fault, _TOO_LARGE):
-        return PayloadTooLargeError(detail, hint=TOO_LARGE_HINT)
-    if isinstance(fault, errors.FencedInstanceIdError):
-        return NameTakenError(detail, hint=FENCED_HINT)
-    if isinstance(fault, _FENCED):
-        return TakenOverError(detail, hint=FENCED_HINT)
-    if isinstance(fault, errors.KafkaStorageError):
-        return StorageFullError(detail, hint=STORAGE_HINT)
-    if isinstance(fault, _LOGIN):
-        return ConfigurationError(detail, hint=LOGIN_HINT)
-    if isinstance(fault, _MISCONFIGURED):
-        return ConfigurationError(detail)
-    return unavailable(detail, settings)
-
-
-def unavailable(detail: str, settings: KafkaSettings) -> HeadraceError:
-    """No broker answers; where TLS is the reason, which clients keep to themselves, that."""
-    trouble = handshake_trouble(settings)
-    if trouble:
-        return ConfigurationError(f"{detail}: {trouble}")
-    return UnavailableError(detail, hint=UNAVAILABLE_HINT)
+    reason = next((inner for inner in fault.args if isinstance(inner, errors.KafkaError)), fault)
+    meaning = next((found for kind, found in _MEANINGS.items() if isinstance(reason, kind)), None)
+    return meanings.error_of(meaning, detail, settings)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import HeadraceError, TakenOverError, UnavailableError
 from headrace.eventing.kafka.driver import ConsumerOptions, driver_of
-from headrace.eventing.kafka.faults import NameTakenError
+from headrace.eventing.kafka.meanings import NameTakenError
 from headrace.eventing.kafka.settings import as_settings
 from headrace.eventing.kafka.topics import group_progress, remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter

@@ -6,29 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka as ck
 
-from headrace.errors import ConfigurationError, PayloadTooLargeError, StorageFullError, TakenOverError
-from headrace.eventing.kafka import faults
+from headrace.eventing.kafka import meanings
 
 if TYPE_CHECKING:
     from headrace.errors import HeadraceError
     from headrace.eventing.kafka.settings import KafkaSettings
 
 _CODE = ck.KafkaError
-_TOO_LARGE = {_CODE.MSG_SIZE_TOO_LARGE, _CODE.RECORD_LIST_TOO_LARGE}
-_FENCED = {_CODE._FENCED, _CODE.PRODUCER_FENCED, _CODE.INVALID_PRODUCER_EPOCH}  # noqa: SLF001  # how librdkafka names its own codes
-_LOGIN = {
-    _CODE._AUTHENTICATION,  # noqa: SLF001  # the same
-    _CODE.SASL_AUTHENTICATION_FAILED,
-    _CODE.UNSUPPORTED_SASL_MECHANISM,
-    _CODE.ILLEGAL_SASL_STATE,
-}
-_MISCONFIGURED = {
-    _CODE.TOPIC_AUTHORIZATION_FAILED,
-    _CODE.GROUP_AUTHORIZATION_FAILED,
-    _CODE.CLUSTER_AUTHORIZATION_FAILED,
-    _CODE.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    _CODE.TOPIC_EXCEPTION,
-    _CODE._INVALID_ARG,  # noqa: SLF001  # the same
+# Codes of librdkafka's own begin with an underscore.
+_MEANINGS: dict[int, meanings.Meaning] = {
+    _CODE.MSG_SIZE_TOO_LARGE: meanings.TOO_LARGE,
+    _CODE.RECORD_LIST_TOO_LARGE: meanings.TOO_LARGE,
+    _CODE.FENCED_INSTANCE_ID: meanings.NAME_TAKEN,
+    _CODE._FENCED: meanings.FENCED,  # noqa: SLF001  # how librdkafka names it
+    _CODE.PRODUCER_FENCED: meanings.FENCED,
+    _CODE.INVALID_PRODUCER_EPOCH: meanings.FENCED,
+    _CODE.KAFKA_STORAGE_ERROR: meanings.STORAGE_FULL,
+    _CODE._AUTHENTICATION: meanings.LOGIN_REFUSED,  # noqa: SLF001  # the same
+    _CODE.SASL_AUTHENTICATION_FAILED: meanings.LOGIN_REFUSED,
+    _CODE.UNSUPPORTED_SASL_MECHANISM: meanings.LOGIN_REFUSED,
+    _CODE.ILLEGAL_SASL_STATE: meanings.LOGIN_REFUSED,
+    _CODE.TOPIC_AUTHORIZATION_FAILED: meanings.MISCONFIGURED,
+    _CODE.GROUP_AUTHORIZATION_FAILED: meanings.MISCONFIGURED,
+    _CODE.CLUSTER_AUTHORIZATION_FAILED: meanings.MISCONFIGURED,
+    _CODE.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: meanings.MISCONFIGURED,
+    _CODE.TOPIC_EXCEPTION: meanings.MISCONFIGURED,
+    _CODE._INVALID_ARG: meanings.MISCONFIGURED,  # noqa: SLF001  # the same
 }
 END = _CODE._PARTITION_EOF  # noqa: SLF001  # the same
 """Not an error: the end of a partition is reached."""
@@ -43,7 +46,7 @@ def timed_out(what: str) -> Exception:
 
 def is_login(error: Any) -> bool:
     """Whether a broker refuses who this client says it is."""
-    return error.code() in _LOGIN
+    return _MEANINGS.get(error.code()) is meanings.LOGIN_REFUSED
 
 
 def translate(error: Any, what: str, settings: KafkaSettings) -> HeadraceError:
@@ -54,18 +57,4 @@ def translate(error: Any, what: str, settings: KafkaSettings) -> HeadraceError:
         what: What was tried, with its place, for the message.
         settings: Their secrets are masked in it.
     """
-    detail = settings.redact(f"{what}: {error.name()}: {error.str()}")
-    code = error.code()
-    if code in _TOO_LARGE:
-        return PayloadTooLargeError(detail, hint=faults.TOO_LARGE_HINT)
-    if code == _CODE.FENCED_INSTANCE_ID:
-        return faults.NameTakenError(detail, hint=faults.FENCED_HINT)
-    if code in _FENCED:
-        return TakenOverError(detail, hint=faults.FENCED_HINT)
-    if code == _CODE.KAFKA_STORAGE_ERROR:
-        return StorageFullError(detail, hint=faults.STORAGE_HINT)
-    if code in _LOGIN:
-        return ConfigurationError(detail, hint=faults.LOGIN_HINT)
-    if code in _MISCONFIGURED:
-        return ConfigurationError(detail)
-    return faults.unavailable(detail, settings)
+    return meanings.error_of(_MEANINGS.get(error.code()), f"{what}: {error.name()}: {error.str()}", settings)
