@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import Committed, Record
 
 Kind = Literal["lost", "duplicate", "late", "pending", "dead-lettered", "orphan"]
@@ -107,7 +108,7 @@ class _Found(NamedTuple):
 
 
 def audit(
-    kafka: str,
+    kafka: KafkaSettings | str,
     order: Order,
     *,
     now: float,
@@ -118,7 +119,7 @@ def audit(
     A request that was published several times may have as many answers.
 
     Args:
-        kafka: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         order: What to compare.
         now: Seconds since the epoch.
         progress: Called with a topic, how many of its records are read, and how many there are about.

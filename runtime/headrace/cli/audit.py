@@ -12,11 +12,12 @@ import typer
 
 from headrace.cli.app_topics import AppTopics, app_topics
 from headrace.cli.moments import moment, span
-from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_address, person_looks_on
+from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_settings, person_looks_on
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from headrace.eventing.audit import Order, Report
+    from headrace.eventing.kafka.settings import KafkaSettings
 
 _MEANING = {
     "lost": "no answer, and older than --grace",
@@ -79,7 +80,7 @@ def audit(
         responder=source,
         limit=limit,
     )
-    report = _read(kafka_address(kafka), order)
+    report = _read(kafka_settings(kafka), order)
     if output == "json":
         typer.echo(orjson.dumps(_json(order, report), option=orjson.OPT_INDENT_2).decode())
     else:
@@ -99,7 +100,7 @@ def _topics(events: str | None, results: str | None, app: str | None, file: Path
     return chosen
 
 
-def _read(kafka: str, order: Order) -> Report:
+def _read(kafka: KafkaSettings, order: Order) -> Report:
     from rich.console import Console
     from rich.progress import Progress
 

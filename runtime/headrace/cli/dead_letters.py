@@ -11,7 +11,7 @@ import typer
 
 from headrace.cli.app_topics import app_topics, topic_named
 from headrace.cli.moments import moment, rate
-from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_address, person_looks_on, trace_this_command
+from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_settings, person_looks_on, trace_this_command
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.eventing.deadletters.letter import DeadLetter
     from headrace.eventing.deadletters.pace import TokenBucket
     from headrace.eventing.deadletters.selection import Selection
+    from headrace.eventing.kafka.settings import KafkaSettings
 
 ROWS = 100
 """Letters that a list shows unless it is told how many."""
@@ -85,7 +86,7 @@ def list_letters(
     most = limit or (ROWS if output == "table" else None)
     rows: list[list[str]] = []
     found = 0
-    for letter, mark in _letters(kafka_address(kafka), _topic(topic, app, file), selection):
+    for letter, mark in _letters(kafka_settings(kafka), _topic(topic, app, file), selection):
         if mark and not everything:
             continue
         found += 1
@@ -118,7 +119,7 @@ def show(
     from headrace.cli.dead_letters_print import as_full_json, in_full
 
     chosen = _topic(topic, app, file)
-    found = list(_letters(kafka_address(kafka), chosen, _selection([identifier], None, None, None, None)))
+    found = list(_letters(kafka_settings(kafka), chosen, _selection([identifier], None, None, None, None)))
     if not found:
         raise ConfigurationError(
             f"{chosen} has no letter {identifier!r}", hint=f"`headrace dead-letters list --topic {chosen}` names them"
@@ -160,7 +161,7 @@ def redrive(
     from headrace.eventing.deadletters.handling import Order
 
     _run(
-        kafka_address(kafka),
+        kafka_settings(kafka),
         Order(
             _topic(topic, app, file),
             "redriven",
@@ -202,7 +203,7 @@ def drop(
     if selection.is_all and limit is None and not everything:
         raise ConfigurationError("Which letters?", hint="give ids, --filter, --reason, --since or --until; or --all")
     order = Order(_topic(topic, app, file), "dropped", selection, limit=limit, dry_run=dry_run)
-    _run(kafka_address(kafka), order, output)
+    _run(kafka_settings(kafka), order, output)
 
 
 def _topic(topic: str | None, app: str | None, file: Path | None) -> str:
@@ -237,7 +238,7 @@ def _bucket(speed: str | None) -> TokenBucket | None:
     return TokenBucket(wanted, min(MOST_A_TRANSACTION, max(1, int(wanted / 5))))
 
 
-def _letters(kafka: str, topic: str, selection: Selection) -> Iterator[tuple[DeadLetter, Mark | None]]:
+def _letters(kafka: KafkaSettings, topic: str, selection: Selection) -> Iterator[tuple[DeadLetter, Mark | None]]:
     """The letters that are meant, each with what was done with it."""
     from headrace.eventing.deadletters.handled import read_handled
     from headrace.eventing.deadletters.letter import read_letter
@@ -250,7 +251,7 @@ def _letters(kafka: str, topic: str, selection: Selection) -> Iterator[tuple[Dea
                 yield letter, handled.of(letter)
 
 
-def _run(kafka: str, order: Order, output: str, *, bucket: TokenBucket | None = None) -> None:
+def _run(kafka: KafkaSettings, order: Order, output: str, *, bucket: TokenBucket | None = None) -> None:
     """Do it with a bar on standard error where a person looks on, and say what was done."""
     from rich.console import Console
     from rich.progress import Progress

@@ -15,10 +15,10 @@ from headrace.cli.target import KAFKA_HELP, kafka_settings
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from headrace.eventing.kafka.settings import KafkaSettings
     from collections.abc import Callable
 
     from headrace.eventing.dispatch import DispatchSettings
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.metrics import DispatchMetrics
     from headrace.manifests.spec import InferenceApp
 
@@ -43,7 +43,8 @@ def dispatch(
     if not url:
         raise ConfigurationError("No sink to deliver to", hint="set K_SINK, or give --sink URL")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    for client in ("kafka", "librdkafka"):
+        logging.getLogger(client).setLevel(logging.ERROR)
     asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 import pytest
 from kafka import KafkaProducer
@@ -16,13 +17,16 @@ from headrace.eventing.kafka.reader import read_topic
 from headrace.eventing.kafka.topics import TopicSpec, create_topics
 from headrace.eventing.log import Partition, Record
 
+if TYPE_CHECKING:
+    from headrace.eventing.kafka.settings import KafkaSettings
 
-def test_two_runs_at_once_send_each_letter_once(kafka: str) -> None:
+
+def test_two_runs_at_once_send_each_letter_once(kafka: KafkaSettings) -> None:
     """The later run ends the earlier one and goes on from its marks; a third finds nothing."""
     topic = f"in-{uuid.uuid4().hex[:8]}"
     letters = f"{topic}.dead-letters"
     create_topics(kafka, [TopicSpec(topic, 2), TopicSpec(letters, 1)])
-    producer = KafkaProducer(bootstrap_servers=kafka)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
     for number in range(250):
         event = new_event({"specversion": "1.0", "id": f"e{number}", "source": "/s", "type": "t"}, b"1")
         record = Record(Partition(topic, 0), number, 1, None, b"1")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.deadletters.letter import DeadLetter
     from headrace.eventing.deadletters.pace import TokenBucket
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import OutgoingRecord
 
 MOST_A_TRANSACTION = 100
@@ -92,7 +93,7 @@ class Summary:
 
 
 def handle(
-    kafka: str,
+    kafka: KafkaSettings | str,
     order: Order,
     *,
     bucket: TokenBucket | None = None,
@@ -101,7 +102,7 @@ def handle(
     """Handle the letters that the order means, as they stand now, in the order of each partition.
 
     Args:
-        kafka: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         order: What to do.
         bucket: How fast; None for as fast as it goes.
         progress: Called with the state and the offsets to be looked at in all, after each transaction.
@@ -133,7 +134,9 @@ def handle(
 class _Run:
     """One run; owns the writer and what is known of the marks."""
 
-    def __init__(self, kafka: str, order: Order, *, bucket: TokenBucket | None, known: Collection[str]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings | str, order: Order, *, bucket: TokenBucket | None, known: Collection[str]
+    ) -> None:
         self._kafka = kafka
         self._order = order
         self._bucket = bucket
@@ -150,7 +153,7 @@ class _Run:
         self._renew(scanner)
         gone = self._handled.before(begins)
         if gone and not self._order.dry_run:
-            self._writer.write([tombstone(self._order.letters, place) for place in gone], {}, None)
+            self._writer.write([tombstone(self._order.letters, place) for place in gone], {})
 
     def close(self) -> None:
         """Let go of the writer."""
@@ -238,7 +241,7 @@ class _Run:
                 if self._order.action == "redriven":
                     records.append(self._original(letter, spans))
                 records.append(mark_record(self._order.letters, letter.place, self._mark(letter)))
-            self._writer.write(records, {}, None)
+            self._writer.write(records, {})
         except HeadraceError as fault:
             for span in spans:
                 tracing.fail(span, fault)

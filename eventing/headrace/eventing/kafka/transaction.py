@@ -64,13 +64,13 @@ class TransactionalWriter:
         self,
         records: Sequence[OutgoingRecord],
         done: Mapping[Partition, Committed],
-        group: Callable[[], Membership],
+        group: Callable[[], Membership] | None = None,
     ) -> None:
         """Write all or nothing.
 
         Args:
             records: What to append.
-            done: Progress to commit for the group.
+            done: Progress to commit for the group; needs ``group``.
             group: Gives the member's place in the group, which is asked for when it is needed: a member that was
                 expelled commits nothing, and its generation may have become a newer one meanwhile.
 
@@ -98,14 +98,14 @@ class TransactionalWriter:
         self,
         records: Sequence[OutgoingRecord],
         done: Mapping[Partition, Committed],
-        group: Callable[[], Membership],
+        group: Callable[[], Membership] | None,
     ) -> None:
         producer = self._ready_producer()
         producer.begin()
         for record in records:
             producer.send(record)
         producer.flush()
-        if done:
+        if done and group:
             producer.send_offsets(done, group())
         producer.commit()
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from headrace.eventing.kafka.driver import ConsumerOptions, ProducerOptions
     from headrace.eventing.kafka.settings import KafkaSettings
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("librdkafka")
+"""Its lines; what matters of them is raised as well, so a program may silence it."""
 LINGER = 1
 """Milliseconds for which records gather into a batch."""
 BATCH = 64 * 1024

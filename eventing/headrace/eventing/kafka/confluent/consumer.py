@@ -118,8 +118,8 @@ class ConfluentConsumer:
         }
 
     def membership(self) -> _Group:
-        """The place in the group that was noted last."""
-        # The one noted last: librdkafka answers no other thread while a callback of the rebalance runs.
+        """The place in the group, as a poll noted it last."""
+        # librdkafka answers no other thread while a callback of the rebalance runs.
         return self._group
 
     def _note_membership(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka as ck
 
-from headrace.eventing.kafka.confluent.words import timed_out
+from headrace.eventing.kafka.confluent.words import FATAL, timed_out
 from headrace.eventing.log import Partition
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class ConfluentProducer:
         self._block = block
         self._places: list[Place | None] = []
         self._fault: Any = None
+        self._ended: Exception | None = None
+        """Why this producer can do nothing more."""
 
     def init_transactions(self) -> None:
         """Fence earlier lives."""
@@ -59,6 +61,8 @@ class ConfluentProducer:
         remaining = self._wait(self._block if seconds is None else seconds)
         places, fault = self._places, self._fault
         self._places, self._fault = [], None
+        if self._ended:
+            raise self._ended
         if fault is not None:
             raise ck.KafkaException(fault)
         if remaining:
@@ -91,7 +95,7 @@ class ConfluentProducer:
         """
         deadline = time.monotonic() + seconds
         while len(self._producer) and (left := deadline - time.monotonic()) > 0:
-            self._producer.poll(min(left, WAIT_STEP))
+            self._poll(min(left, WAIT_STEP))
         return len(self._producer)
 
     def _produce(self, record: OutgoingRecord, delivered: Callable[[Any, Any], None]) -> None:
@@ -108,7 +112,19 @@ class ConfluentProducer:
             except BufferError:  # the client's own queue is full: make room
                 if time.monotonic() >= deadline:
                     raise timed_out("the client's queue stays full") from None
-                self._producer.poll(0.1)
+                self._poll(WAIT_STEP)
+            except ck.KafkaException as fault:
+                if fault.args[0].code() != FATAL:
+                    raise
+                self._poll(0)
+                raise self._ended or fault from None
             else:
-                self._producer.poll(0)
+                self._poll(0)
                 return
+
+    def _poll(self, seconds: float) -> None:
+        try:
+            self._producer.poll(seconds)
+        except ck.KafkaException as fault:
+            self._ended = self._ended or fault
+            raise

@@ -35,6 +35,8 @@ _MEANINGS: dict[int, meanings.Meaning] = {
 }
 END = _CODE._PARTITION_EOF  # noqa: SLF001  # the same
 """Not an error: the end of a partition is reached."""
+FATAL = _CODE._FATAL  # noqa: SLF001  # the same
+"""An earlier call has failed for good; what it failed of is told by a poll, once."""
 _TIMED_OUT = _CODE._TIMED_OUT  # noqa: SLF001  # the same
 
 
