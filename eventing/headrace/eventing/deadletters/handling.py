@@ -112,9 +112,13 @@ def handle(
         UnavailableError: the broker went away; the same order given again goes on from there.
         TakenOverError: another run on the same topic has begun.
     """
+    known = topic_names(kafka)
+    marks = marks_topic(order.letters)
+    if order.letters in known and marks.name not in known and not order.dry_run:
+        create_topics(kafka, [marks])  # before the scanner: it asks for topics once
     with Scanner(kafka) as scanner:
         begins, ends = scanner.begins(order.letters), scanner.ends(order.letters)
-        run = _Run(kafka, order, bucket=bucket, known=topic_names(kafka))
+        run = _Run(kafka, order, bucket=bucket, known=known)
         try:
             run.open(scanner, {partition.number: offset for partition, offset in begins.items()})
             total = sum(ends[partition] - begins[partition] for partition in begins)
@@ -148,8 +152,6 @@ class _Run:
 
     def open(self, scanner: Scanner, begins: dict[int, int]) -> None:
         """End what an earlier life left open, learn what it did, and forget the marks of letters that are gone."""
-        if not self._order.dry_run:
-            create_topics(self._kafka, [marks_topic(self._order.letters)])
         self._renew(scanner)
         gone = self._handled.before(begins)
         if gone and not self._order.dry_run:
