@@ -8,13 +8,14 @@ STAMP := $(VENV)/.installed
 IMAGES ?= headrace
 VARIANT ?= cpu
 
-.PHONY: help demo test check format setup images sbom clean
+.PHONY: help demo test check format setup bench images sbom clean
 
 help:
 	@echo "make demo    pictures through Kafka, a transformer and a predictor, from zero replicas and back"
 	@echo "make test    style, types, layers and all tests"
 	@echo "make check   style, types and layers alone"
 	@echo "make format  format the code"
+	@echo "make bench   events from Kafka to a model and back, beside FastStream and a plain loop; BENCH= takes options"
 	@echo "make images  container images of predictor, transformer, dispatcher (needs a Docker engine)"
 	@echo "make sbom    a CycloneDX bill of what is installed, in sbom.cdx.json"
 	@echo "make clean   take $(VENV) away"
@@ -34,6 +35,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt --group bench
+	$(BIN)/python -m benchmarks.eventing $(BENCH)
 
 images:
 	for target in predictor transformer dispatcher; do \

@@ -1,0 +1,90 @@
+"""Who takes part: each reads one topic, asks the echo model, and writes one result an event to another topic."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.eventing.processes import Processes
+
+HERE = Path(__file__).parent
+ROOM = "benchmarks.eventing"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a contender works."""
+
+    kafka: str
+    topic: str
+    results: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way from Kafka to the model and back."""
+
+    name: str
+    promise: str
+    """What it promises of its results."""
+    start: Callable[[Place, Processes], None]
+    needs: str = ""
+    """A package that need not be installed."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can take part."""
+        return not self.needs or find_spec(self.needs) is not None
+
+
+def _headrace(place: Place, processes: Processes) -> None:
+    port = _free_port()
+    app = {
+        "apiVersion": "headrace.dev/v1alpha1",
+        "kind": "InferenceApp",
+        "metadata": {"name": "echo"},
+        "spec": {
+            "predictor": {"class": f"{HERE / 'echo.py'}:Echo"},
+            "trigger": {"topic": place.topic},
+            "results": {"topic": place.results},
+        },
+    }
+    file = place.folder / "headrace.yaml"
+    file.write_text(json.dumps(app))  # JSON is YAML
+    serve = ["serve", "--class", f"{HERE / 'echo.py'}:Echo", "--name", "echo", "--host", "127.0.0.1"]
+    dispatch = ["dispatch", "-f", str(file), "--app", "echo", "--kafka", place.kafka]
+    program = ["-m", "headrace.cli.main"]
+    processes.start("headrace-serve", [*program, *serve, "--http-port", str(port)])
+    processes.start("headrace-dispatch", [*program, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
+
+
+def _faststream(place: Place, processes: Processes) -> None:
+    processes.start("faststream", ["-m", f"{ROOM}.faststream_app", place.kafka, place.topic, place.results])
+
+
+def _kserve_loop(place: Place, processes: Processes) -> None:
+    port = _free_port()
+    processes.start("kserve-server", ["-m", f"{ROOM}.kserve_server", str(port)])
+    url = f"http://127.0.0.1:{port}/v1/models/echo:predict"
+    processes.start("kserve-loop", ["-m", f"{ROOM}.kserve_loop", place.kafka, place.topic, place.results, url])
+
+
+CONTENDERS = (
+    Contender("headrace", "exactly once", _headrace),
+    Contender("faststream", "at least once", _faststream, needs="faststream"),
+    Contender("kserve-loop", "at least once", _kserve_loop),
+)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

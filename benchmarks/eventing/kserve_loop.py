@@ -1,0 +1,57 @@
+"""The loop that many write: ``python -m benchmarks.eventing.kserve_loop KAFKA TOPIC RESULTS URL``.
+
+One event a request over one connection that is kept, as CloudEvent in binary mode, which is what Knative's KafkaSource
+sends; the answer goes to the topic of results with the event's key. At least once: offsets are committed after a poll's
+answers are acknowledged.
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kafka import KafkaConsumer, KafkaProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OK = 200
+
+
+def headers_of(record: Any) -> dict[str, str]:
+    """The record's headers as those of the request."""
+    named: Iterable[tuple[str, bytes]] = record.headers
+    return {name.replace("ce_", "ce-", 1): value.decode() for name, value in named}
+
+
+def answer(connection: http.client.HTTPConnection, path: str, record: Any) -> bytes:
+    """What the model says to one event."""
+    connection.request("POST", path, record.value, headers_of(record))
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != OK:
+        raise SystemExit(f"the server answers {response.status}: {body.decode(errors='replace')}")
+    return body
+
+
+def main(kafka: str, topic: str, results: str, url: str) -> None:
+    """Read, ask, write, until the process ends."""
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=kafka, group_id=f"{topic}.loop", enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    producer = KafkaProducer(bootstrap_servers=kafka)
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port)
+    while True:
+        polled = consumer.poll(timeout_ms=500)
+        for record in (record for batch in polled.values() for record in batch):
+            producer.send(results, answer(connection, place.path, record), key=record.key)
+        if polled:
+            producer.flush()
+            consumer.commit()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

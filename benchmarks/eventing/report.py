@@ -1,0 +1,74 @@
+"""Medians, as a table for people and as an object for programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.eventing.contenders import Contender
+    from benchmarks.eventing.rounds import Count, Load, Measured
+
+MS = 1000.0
+HEADINGS = ("contender", "promise", "CPU ms/event", "of it broker", "events/s", "lost", "twice")
+
+
+def report(
+    contenders: Sequence[Contender], load: Load, turns: Sequence[Measured], counts: Mapping[str, Count]
+) -> dict[str, Any]:
+    """The object: what was asked for, on which machine, and for each contender its rounds and their medians."""
+    return {
+        "load": asdict(load),
+        "machine": {
+            "cpus": os.cpu_count(),
+            "architecture": platform.machine(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+        },
+        "contenders": {
+            contender.name: {
+                "promise": contender.promise,
+                **asdict(counts[contender.name]),
+                **_numbers([turn for turn in turns if turn.contender == contender.name]),
+            }
+            for contender in contenders
+        },
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The medians as lines; the cheapest in CPU first."""
+    ranked = sorted(found["contenders"].items(), key=lambda item: item[1]["median"]["cpu_ms"])
+    rows = [HEADINGS, *(_row(name, one) for name, one in ranked)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _row(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
+    middle = one["median"]
+    return (
+        name,
+        one["promise"],
+        f"{middle['cpu_ms']:.3f}",
+        f"{middle['broker_cpu_ms']:.3f}",
+        f"{middle['events_per_second']:,.0f}",
+        str(one["lost"]),
+        str(one["twice"]),
+    )
+
+
+def _numbers(turns: Sequence[Measured]) -> dict[str, Any]:
+    rounds = [
+        {
+            "cpu_ms": (turn.cpu + turn.broker_cpu) * MS,
+            "broker_cpu_ms": turn.broker_cpu * MS,
+            "events_per_second": turn.events_per_second,
+        }
+        for turn in turns
+    ]
+    return {"median": {name: median(each[name] for each in rounds) for name in rounds[0]}, "rounds": rounds}

@@ -1,0 +1,42 @@
+"""The benchmark of the way of an event runs, and says what it says it does; how fast is no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_short_run_has_every_number(tmp_path: Path) -> None:
+    """50 events: every contender that is installed, none of them losing or doubling one; a table, and an object."""
+    found = tmp_path / "found.json"
+    short = ["--events", "50", "--rounds", "1", "--warm-up", "5", "--json", str(found)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.eventing", *short],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(found.read_text())
+    assert told["load"] == {"events": 50, "rounds": 1, "warm_up": 5, "partitions": 4, "size": 1024}
+    names = {"headrace", "kserve-loop"} | ({"faststream"} if find_spec("faststream") else set())
+    assert told["contenders"].keys() == names
+    for one in told["contenders"].values():
+        assert (one["lost"], one["twice"], len(one["rounds"])) == (0, 0, 1)
+        assert one["median"].keys() == one["rounds"][0].keys() == {"cpu_ms", "broker_cpu_ms", "events_per_second"}
+        assert one["median"]["events_per_second"] > 0
+    heading, *rows = done.stdout.splitlines()
+    assert heading.split("  ")[0] == "contender"
+    assert {row.split()[0] for row in rows} == names
+    assert ("faststream takes no part" in done.stderr) == ("faststream" not in names)
