@@ -122,6 +122,31 @@ def test_what_does_not_run_here_is_named_with_the_reason() -> None:
     )
 
 
+def test_spans_go_to_the_twins_own_store() -> None:
+    """A collector is an image without a command here; nobody is told its address, another's address stays."""
+    collector = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "labels-collector",
+            "namespace": "vision",
+            "labels": {"app.kubernetes.io/component": "collector"},
+        },
+        "spec": {"template": {"spec": {"containers": [{"name": "collector", "image": "otelcol"}]}}},
+    }
+
+    def exported_to(address: str) -> str | None:
+        variables = [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": address}]
+        service = changed(SERVICE, variables, "spec", "predictor", "containers", 0, "env")
+        found = plan([service, collector])
+        assert found.workloads == ()
+        assert "Deployment vision/labels-collector: spans go to the twin's own trace store" in found.skipped
+        return found.services[0].container.environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+
+    assert exported_to("http://labels-collector.vision.svc.cluster.local:4318") is None
+    assert exported_to("http://tempo.monitoring.svc.cluster.local:4318") is not None
+
+
 def scale_of(fields: dict[str, Any], annotations: dict[str, str]) -> Scale:
     """The scale of a component with these fields and annotations."""
     part = {**component(), **fields, "annotations": annotations}

@@ -98,16 +98,17 @@ def test_the_predictor_serves_its_class(app_of: MakeApp) -> None:
 
 
 def test_the_containers_know_who_they_are(app_of: MakeApp) -> None:
-    """App, namespace and model version come as variables, the same for both, the user's beside and before them."""
+    """App, namespace, model version and CPUs come as variables, the user's beside and before them."""
     spec = {
-        "predictor": {"version": "7", "env": {"A": "1"}},
+        "predictor": {"version": "7", "env": {"A": "1"}, "resources": {"cpu": "1500m"}},
         "transformer": {"class": "a.b:T", "env": {"OTEL_SERVICE_NAME": "mine"}, "image": "own:2"},
     }
     service = one(render(app_of(spec=spec)), "InferenceService")["spec"]
     predictor, transformer = (service[role]["containers"][0] for role in ("predictor", "transformer"))
     known = {"HEADRACE_APP": "echo", "HEADRACE_NAMESPACE": "default", "HEADRACE_MODEL_VERSION": "7"}
-    assert env_of(predictor) == {**known, "OTEL_SERVICE_NAME": "echo-predictor", "A": "1"}
-    assert env_of(transformer) == {**known, "OTEL_SERVICE_NAME": "mine"}
+    own = {"HEADRACE_CPU_LIMIT": "1500m", "OTEL_SERVICE_NAME": "echo-predictor", "A": "1"}
+    assert env_of(predictor) == {**known, **own}
+    assert env_of(transformer) == {**known, "HEADRACE_CPU_LIMIT": "1", "OTEL_SERVICE_NAME": "mine"}
     assert transformer["image"] == "own:2"
     assert transformer["args"] == ["--class=a.b:T", "--name=echo", "--http-port=8080"]
 

@@ -78,6 +78,8 @@ def _container(app: InferenceApp, part: Component, role: str, options: RenderOpt
         "HEADRACE_APP": app.name,
         "HEADRACE_NAMESPACE": app.namespace,
         "HEADRACE_MODEL_VERSION": app.model_version,
+        # As many threads as CPUs: a library that counts the node's starts too many, and they wait for each other.
+        "HEADRACE_CPU_LIMIT": format_cpu(part.resources.cpu),
         "OTEL_SERVICE_NAME": f"{app.name}-{role}",
         **part.env,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ConfigurationError
@@ -30,6 +30,9 @@ _GROUPS = {
     "ConfigMap": "",
     "KafkaTopic": "kafka.strimzi.io",
 }
+COLLECTOR = "collector"
+"""The component (``app.kubernetes.io/component``) whose work the twin's own trace store does."""
+_COLLECTED_AT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _DEFAULT_GRACE = 30
 _DEFAULT_TIMEOUT = 300
 
@@ -41,6 +44,8 @@ class _Reading:
     topics: list[Topic] = field(default_factory=list)
     config_maps: dict[Name, dict[str, bytes]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    collectors: set[str] = field(default_factory=set)
+    """Addresses, ``http://NAME.NAMESPACE.svc.``, of the collectors that do not run here."""
 
 
 def plan(resources: Sequence[Mapping[str, Any]]) -> Plan:
@@ -62,8 +67,8 @@ def plan(resources: Sequence[Mapping[str, Any]]) -> Plan:
             problems=tuple(problems),
         )
     return Plan(
-        services=tuple(reading.services),
-        workloads=tuple(reading.workloads),
+        services=tuple(replace(each, container=_told(each.container, reading)) for each in reading.services),
+        workloads=tuple(replace(each, container=_told(each.container, reading)) for each in reading.workloads),
         topics=tuple(reading.topics),
         config_maps=reading.config_maps,
         skipped=tuple(reading.skipped),
@@ -136,6 +141,11 @@ def _topic(name: Name, place: Place, reading: _Reading) -> None:
 
 
 def _deployment(name: Name, place: Place, reading: _Reading) -> None:
+    component = place.mapping("metadata").mapping("labels").text("app.kubernetes.io/component", "")
+    if component == COLLECTOR:
+        reading.skipped.append(f"{place.path.removesuffix(': ')}: spans go to the twin's own trace store")
+        reading.collectors.add(f"http://{name.name}.{name.namespace}.svc.")
+        return
     template = place.mapping("spec", required=True).mapping("template", required=True)
     pod = template.mapping("spec", required=True)
     reader = ContainerReader(name, pod, reading.config_maps, reading.skipped)
@@ -144,6 +154,14 @@ def _deployment(name: Name, place: Place, reading: _Reading) -> None:
         own = name if len(containers) == 1 else Name(name.namespace, f"{name.name}-{entry.text('name')}")
         grace = pod.whole("terminationGracePeriodSeconds", _DEFAULT_GRACE)
         reading.workloads.append(Workload(own, reader.read(entry), grace))
+
+
+def _told(container: Container, reading: _Reading) -> Container:
+    """The container without the address of a collector that does not run here: it would try that for ever."""
+    address = container.environment.get(_COLLECTED_AT, "")
+    if not any(address.startswith(collector) for collector in reading.collectors):
+        return container
+    return replace(container, environment={k: v for k, v in container.environment.items() if k != _COLLECTED_AT})
 
 
 def _inference_service(name: Name, place: Place, reading: _Reading) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.manifests.concerns.additions import NOTHING, PodAdditions
+from headrace.manifests.concerns.additions import PodAdditions
 from headrace.manifests.concerns.shared import shared_metadata
 from headrace.manifests.resource import Resource, resource
 
@@ -29,12 +29,11 @@ def isolation(app: InferenceApp, options: RenderOptions) -> list[Resource]:  # n
 
 
 def restricted_additions(app: InferenceApp, options: RenderOptions, role: str) -> PodAdditions:  # noqa: ARG001  # an addition's signature
-    """What ``restricted`` asks of each container: on the container, since Knative takes it of a pod by a flag alone.
+    """What ``restricted`` asks of each container, in every namespace: others may enforce it in one that is shared.
 
-    KServe's storage initializer takes it over from the container that it fetches for.
+    On the container, since Knative takes it of a pod by a flag alone. KServe's storage initializer takes it over from
+    the container that it fetches for.
     """
-    if not owns_namespace(app):
-        return NOTHING
     context = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
