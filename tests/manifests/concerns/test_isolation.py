@@ -57,8 +57,7 @@ def test_the_namespace_enforces_what_every_pod_holds(prod: MakeApp, resources: R
 
 def test_every_pod_is_restricted_wherever_it_stands(plain: MakeApp, resources: Render) -> None:
     """Also without a namespace of its own: whoever has the namespace may enforce `restricted` in it."""
-    for isolation in ({}, {"isolation": {}}):
-        found = resources(plain(**isolation))
+    for found in (resources(plain()), resources(plain(isolation={}))):
         assert len(list(pods(found))) == 3
         assert [offence for pod in pods(found) for offence in offences(pod)] == []
 
