@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from benchmarks.serving.load import HttpRequest
 
 if TYPE_CHECKING:

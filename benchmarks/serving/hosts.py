@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,9 +140,15 @@ def _wait(name: str, popen: subprocess.Popen[bytes], port: int) -> None:
     while time.monotonic() < ends:
         if popen.poll() is not None:
             raise RuntimeError(f"{name} ended with code {popen.returncode} before it was ready")
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:
-                if answer.status == 200:  # noqa: PLR2004
-                    return
+        if _is_ready(port):
+            return
         time.sleep(0.02)
     raise RuntimeError(f"{name} was not ready within {PATIENCE:g} s")
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False

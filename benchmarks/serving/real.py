@@ -13,7 +13,6 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from benchmarks.serving import load
 from benchmarks.serving.hosts import ROOT, free_port, headrace_command, running
 from benchmarks.serving.load import HttpRequest

@@ -99,10 +99,19 @@ def as_json(figures: Sequence[Figure], starts: Sequence[Start], shares: Sequence
             for figure in figures
         ],
         "starts": [
-            {"model": s.model, "host": s.host, "seconds": s.seconds, "cpu": s.cpu, "mebibytes": s.mebibytes} for s in starts
+            {"model": s.model, "host": s.host, "seconds": s.seconds, "cpu": s.cpu, "mebibytes": s.mebibytes}
+            for s in starts
         ],
         "shares": [
-            {"model": s.model, "raw": s.raw, "served": s.served, "share": s.share, "cpu_share": s.cpu_share, "target": s.goal, "met": s.met}
+            {
+                "model": s.model,
+                "raw": s.raw,
+                "served": s.served,
+                "share": s.share,
+                "cpu_share": s.cpu_share,
+                "target": s.goal,
+                "met": s.met,
+            }
             for s in shares
         ],
     }  # fmt: skip

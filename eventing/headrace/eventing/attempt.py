@@ -206,7 +206,8 @@ class Courier:
 
 def is_expired(event: CloudEvent, now: float) -> bool:
     """Whether the event's ``expirytime`` (CloudEvents extension, RFC 3339) is past; one that is no time never is."""
-    moment = moment_of(event.get("expirytime") or "")
+    text = event.get("expirytime")
+    moment = moment_of(text) if text else None
     return moment is not None and moment <= now
 
 

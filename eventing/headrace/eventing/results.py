@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import timezone
+from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -143,10 +144,17 @@ def result_id(request: CloudEvent, identity: Responder, *, kind: str = RESULT_TY
     Built of the request's source and id, the app, the model and its version, and the kind: an error and a later
     result are two events and have two ids.
     """
-    parts = (request.source, request.id, identity.source, identity.model_name, identity.model_version, kind)
+    source, own = request.attributes["source"], request.attributes["id"]
     # Each part with its length before it: ("ab", "c") and ("a", "bc") must differ.
-    text = "".join(f"{len(part)}:{part}" for part in parts)
+    text = f"{len(source)}:{source}{len(own)}:{own}{_answerer(identity, kind)}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=64)
+def _answerer(identity: Responder, kind: str) -> str:
+    """What the ids of all answers of one kind by one model have in common."""
+    parts = (identity.source, identity.model_name, identity.model_version, kind)
+    return "".join(f"{len(part)}:{part}" for part in parts)
 
 
 def result_event(
@@ -211,16 +219,26 @@ def _answer_attributes(
         "type": kind,
         "source": identity.source,
         "id": identifier,
-        "time": now.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": _rfc3339(now),
         "modelname": identity.model_name,
         "modelversion": identity.model_version,
-        **{name: trace[name] for name in _TRACE if trace.get(name)},
+        **({name: trace[name] for name in _TRACE if trace.get(name)} if trace else {}),
     }
 
 
+@lru_cache(maxsize=1)
+def _rfc3339(now: datetime) -> str:
+    """The moment in UTC; the answers of one batch have one."""
+    return now.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def _lineage(request: CloudEvent) -> dict[str, str]:
-    kept = {name: request.attributes[name] for name in _KEPT if name in request.attributes}
-    return {"correlationid": request.get("correlationid") or request.id, "causationid": request.id, **kept}
+    has = request.attributes
+    given = {"correlationid": has.get("correlationid") or has["id"], "causationid": has["id"]}
+    for name in _KEPT:
+        if name in has:
+            given[name] = has[name]
+    return given
 
 
 def _title(status: int) -> str:

@@ -12,6 +12,7 @@ import torch
 from headrace.errors import InvalidInputError
 from headrace.models import datatypes, tensors
 from headrace.models.batching import TensorBatching
+from headrace.models.hooks import never_waits
 from headrace.models.kserve_api import InferRequest, InferResponse, Model
 from headrace.models.kserve_faults import StatusUnderKServe
 from headrace.predictors.cpu import cpu_limit
@@ -100,6 +101,7 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
         own = set(request.parameters or {}) - {"binary_data_output", getattr(self, "state_key", "")}
         return None if own else super().batch_key(request)
 
+    @never_waits
     async def preprocess(self, payload: Any, headers: dict[str, str] | None = None) -> InferRequest:
         """The request, checked against ``inputs``; v1 ``instances`` become the first input.
 
@@ -124,6 +126,7 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
         answers = super().split(response, requests)
         return [_marked(answer, request) for answer, request in zip(answers, requests, strict=True)]
 
+    @never_waits
     async def postprocess(
         self, result: InferResponse, headers: dict[str, str] | None = None, response_headers: Any = None
     ) -> Any:

@@ -27,6 +27,8 @@ def deadline_of(headers: Mapping[str, str]) -> float | None:
 
     A header that cannot be read is as good as none.
     """
+    if headers.keys().isdisjoint(_NAMES):
+        return None
     seconds = [
         wait for name, read in _READ if (text := headers.get(name)) is not None and (wait := read(text)) is not None
     ]
@@ -48,3 +50,4 @@ def _until(text: str) -> float | None:
 
 
 _READ = ((ENVOY, _milliseconds), (GRPC, _timeout), (EXPIRY, _until))
+_NAMES = frozenset(name for name, _ in _READ)

@@ -21,6 +21,7 @@ from headrace.eventing.results import error_event, result_event
 from headrace.models import tensors
 from headrace.models.kserve_api import InferRequest, InferResponse
 from headrace.serving import faults, spans
+from headrace.serving.event_batch import EventBatch, is_untraced, seen_headers
 from headrace.serving.messages import Response
 from headrace.telemetry import tracing
 
@@ -87,6 +88,10 @@ class EventDoor:
             items = json_format.load_batch(bytes(request.body))
         except InvalidEventError as fault:
             return faults.error_response(fault)
+        if is_untraced(items, request.headers):
+            batch = EventBatch(self.hosted, self.identity, self.metrics, payload=self._admitted, data=self._data)
+            message = http.write_batch(await batch.answers(items, request.headers, AT_ONCE))
+            return Response(200, message.headers, message.body)
         links = [link for item in items if (link := _link(item)) is not None]
         span = spans.server_span(f"{request.method} {route}", request, route, context, links=links)
         with spans.entered(span, context):
@@ -126,11 +131,9 @@ class EventDoor:
         self, event: CloudEvent, headers: Mapping[str, str], span: Span
     ) -> tuple[CloudEvent, Problem | None]:
         try:
-            _check_expiry(event)
             seen = _headers_for(event, headers)
-            payload = self._payload(event, seen)
-            answer, answer_headers = await self.hosted.infer(payload, seen)
-            data, content_type = await _data_of(answer, answer_headers, payload, self.hosted.name)
+            payload = self._admitted(event, seen)
+            data, content_type = await self._data(*await self.hosted.infer(payload, seen), payload)
         except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes an error event
             found = faults.problem(fault)
             faults.log(fault, found, self.hosted.name)
@@ -140,6 +143,13 @@ class EventDoor:
             event, data=data, content_type=content_type, identity=self.identity, trace=tracing.inject(span), now=_now()
         )
         return given, None
+
+    def _admitted(self, event: CloudEvent, headers: Mapping[str, str]) -> Any:
+        _check_expiry(event)
+        return self._payload(event, headers)
+
+    async def _data(self, answer: Any, headers: Mapping[str, str], payload: Any) -> tuple[bytes, str]:
+        return await _data_of(answer, headers, payload, self.hosted.name)
 
     def _payload(self, event: CloudEvent, headers: Mapping[str, str]) -> Any:
         if self.tensors:
@@ -188,11 +198,8 @@ def _read(request: Request, mode: Mode) -> CloudEvent | InvalidEventError:
 
 def _headers_for(event: CloudEvent, headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that the model sees: those of the request, as if the event had come alone in binary mode."""
-    if event.content_type is None:
-        own = {name: value for name, value in headers.items() if name not in ("content-type", "content-length")}
-    else:
-        own = {**headers, "content-type": event.content_type}
-    return {**own, **{f"ce-{name}": value for name, value in event.attributes.items() if name != "datacontenttype"}}
+    named = {name: value for name, value in headers.items() if name not in ("content-type", "content-length")}
+    return seen_headers(event, headers, named)
 
 
 async def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model: str) -> tuple[bytes, str]:
@@ -201,7 +208,7 @@ async def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model:
         # An event has no header that could tell where binary tensors begin: they are written as JSON.
         plain = InferRequest(model, [], request_id=payload.id if isinstance(payload, InferRequest) else None)
         return tensors.dump_response(answer, plain)[1], tensors.JSON
-    named = {name.lower(): value for name, value in headers.items()}.get("content-type")
+    named = {name.lower(): value for name, value in headers.items()}.get("content-type") if headers else None
     if hasattr(answer, "__aiter__"):
         parts = [part async for part in answer]
         answer = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ModelLoadError, OverloadedError
 from headrace.models.batching import Batchable
+from headrace.models.hooks import at_once, waits
 from headrace.models.keyed_state import Keyed
 from headrace.models.kserve_api import InvalidInput, Model, ModelNotReady, set_predictor_config
 from headrace.models.kserve_faults import StatusUnderKServe
@@ -19,11 +22,14 @@ from headrace.serving.execution.worker import Worker
 from headrace.serving.metrics import ModelTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from headrace.models.kserve_api import PredictorConfig
+    from headrace.serving.batching.member import Call
     from headrace.serving.settings import BatchLimits
 
+Outcome = tuple[Any, dict[str, str]] | Exception
+"""The model's answer and the response headers it set; or the fault in its place."""
 _WHOLE = (Model.__call__, StatusUnderKServe.__call__)
 """The ways to call a model as a whole that only call its hooks one after another."""
 
@@ -55,6 +61,8 @@ class HostedModel:
         blocking = not inspect.iscoroutinefunction(model.predict) and not self._whole
         check_keyed(model, blocking=blocking)
         self._batcher = Batcher(model, self._call_predict, hooks, self._worker, limits) if blocking else None
+        own = [hook for hook in (self._pre, self._post) if hook is not None]
+        self._together = self._batcher is not None and not any(map(waits, own)) and predictor is None
         self._times = ModelTimes(self.name)
         self._taken = 0
         self._stopped = False
@@ -89,6 +97,21 @@ class HostedModel:
         """
         return await self._taken_on(payload, headers, self._answer)
 
+    async def infer_all(self, calls: Sequence[tuple[Any, dict[str, str]]]) -> list[Outcome]:
+        """As :meth:`infer` for many requests of one caller, in order; each one's fault stands in its place."""
+        if not self._together:
+            return list(await asyncio.gather(*(self.infer(*call) for call in calls), return_exceptions=True))
+        if not self.model.ready:
+            return [ModelNotReady(self.name)] * len(calls)
+        room = max(0, self._limits.max_queue - self._taken)
+        taken = calls[:room]
+        self._taken += len(taken)
+        try:
+            given = await self._answer_all(taken)
+        finally:
+            self._taken -= len(taken)
+        return given if len(taken) == len(calls) else [*given, *[self._overloaded()] * (len(calls) - len(taken))]
+
     async def explain(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
         """As :meth:`infer`, with ``explain`` instead of ``predict``."""
         return await self._taken_on(payload, headers, self._explanation)
@@ -114,10 +137,7 @@ class HostedModel:
         if not self.model.ready:
             raise ModelNotReady(self.name)
         if self._taken >= self._limits.max_queue:
-            raise OverloadedError(
-                f"Model '{self.name}' works on {self._taken} requests, and may on no more",
-                retry_after=1.0 if self._batcher is None else self._batcher.retry_after,
-            )
+            raise self._overloaded()
         self._taken += 1
         try:
             if self._predictor is not None:
@@ -142,6 +162,38 @@ class HostedModel:
             answer = await _settled(given)
         return await self._finished(answer, headers, response_headers), response_headers
 
+    async def _answer_all(self, calls: Sequence[tuple[Any, dict[str, str]]]) -> list[Outcome]:
+        """All the calls' hooks and runs in as few turns of the loop as one request takes."""
+        assert self._batcher is not None
+        outcomes: list[Any] = [self._prepared_now(*call) for call in calls]
+        sent = [at for at, prepared in enumerate(outcomes) if not isinstance(prepared, Exception)]
+        deadlines = [deadline_of(calls[at][1]) for at in sent]
+        began = time.perf_counter()
+        answers = await self._batcher.submit_all([outcomes[at] for at in sent], deadlines)
+        took = time.perf_counter() - began
+        for at, answer in zip(sent, answers, strict=True):
+            self._times.predicted(took)
+            _, headers, given = outcomes[at]
+            outcomes[at] = await self._outcome(answer, headers, given)
+        return outcomes
+
+    def _prepared_now(self, payload: Any, headers: dict[str, str]) -> Call | Exception:
+        try:
+            if self._pre is not None:
+                with spans.step("preprocess"), self._times.preprocess():
+                    payload = at_once(self._pre(payload, headers))
+            return self._checked(payload), headers, {}
+        except Exception as fault:  # noqa: BLE001  # it stands in the place of the answer
+            return fault
+
+    async def _outcome(self, answer: Any, headers: dict[str, str], given: dict[str, str]) -> Outcome:
+        if isinstance(answer, Exception):
+            return answer
+        try:
+            return await self._finished(await _settled(answer), headers, given), given
+        except Exception as fault:  # noqa: BLE001  # it stands in the place of the answer
+            return fault
+
     async def _explanation(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
         response_headers: dict[str, str] = {}
         prepared = await self._prepared(payload, headers)
@@ -152,6 +204,9 @@ class HostedModel:
         if self._pre is not None:
             with spans.step("preprocess"), self._times.preprocess():
                 payload = await self._run(self._pre, payload, headers)
+        return self._checked(payload)
+
+    def _checked(self, payload: Any) -> Any:
         if self._checks:
             return self.model.validate(payload)
         if isinstance(payload, dict) and not isinstance(payload.get("instances", []), list):
@@ -164,6 +219,12 @@ class HostedModel:
         with spans.step("postprocess"), self._times.postprocess():
             more = (response_headers,) if self._with_headers else ()
             return await self._run(self._post, answer, headers, *more)
+
+    def _overloaded(self) -> OverloadedError:
+        return OverloadedError(
+            f"Model '{self.name}' works on {self._taken} requests, and may on no more",
+            retry_after=1.0 if self._batcher is None else self._batcher.retry_after,
+        )
 
     def _call_predict(self, call: tuple[Any, dict[str, str], dict[str, str]]) -> Any:
         payload, headers, response_headers = call

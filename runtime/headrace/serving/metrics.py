@@ -41,9 +41,9 @@ class Metrics:
         """Count a request that was answered."""
         self._requests.labels(method, str(status)).inc()
 
-    def event(self, model: str, outcome: str) -> None:
-        """Count an event that was answered."""
-        self._events.labels(model, outcome).inc()
+    def event(self, model: str, outcome: str, count: int = 1) -> None:
+        """Count an event that was answered, or several alike."""
+        self._events.labels(model, outcome).inc(count)
 
     def page(self) -> bytes:
         """Everything, in Prometheus' text format; with KServe's histograms and the process's own numbers."""
@@ -67,6 +67,10 @@ class ModelTimes:
         """Time one ``predict``, its wait in the queue included."""
         timer: AbstractContextManager[object] = self._predict.time()
         return timer
+
+    def predicted(self, seconds: float) -> None:
+        """Count a ``predict`` that took so long, its wait in the queue included."""
+        self._predict.observe(seconds)
 
     def postprocess(self) -> AbstractContextManager[object]:
         """Time one ``postprocess``."""

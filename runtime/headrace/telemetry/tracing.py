@@ -31,6 +31,11 @@ def tracer(name: str) -> Tracer:
     return trace.get_tracer(name)
 
 
+def active() -> bool:
+    """Whether spans of this process go anywhere: without, a context is passed on as it came, and no span is made."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def configure(service: str, environment: Mapping[str, str] = os.environ) -> TracerProvider | None:
     """Set up tracing of this process; call once, at start.
 
@@ -148,6 +153,7 @@ def _export_to_collector(provider: TracerProvider, environment: Mapping[str, str
 __all__ = [
     "LOCAL_ENDPOINT",
     "SpanKind",
+    "active",
     "carrier",
     "child_of",
     "configure",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +22,58 @@ from headrace.models.keyed_state import Keyed, key_of
 from headrace.models.kserve_api import InferRequest
 from headrace.serving.batching import spans
 from headrace.serving.batching.company import Company
+from headrace.serving.batching.group import Group
 from headrace.serving.batching.line import Line
 from headrace.serving.batching.member import Member
 from headrace.serving.batching.runs import Runs
 from headrace.serving.execution.ahead import Ahead
+from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable
 
     from headrace.models.batching import Batchable
+    from headrace.serving.batching.group import Place
     from headrace.serving.batching.member import Call
     from headrace.serving.batching.runs import RunTimes
     from headrace.serving.execution.worker import Worker
     from headrace.serving.settings import BatchLimits
 
+Landing = Callable[[Sequence[Member], "RunTimes | None"], None]
+"""What is done on the loop when a run has ended; no times where it could not even begin."""
 _AT_A_TIME = 2
 """Batches that are out of the line: the one that runs, and the one that is collated meanwhile."""
 _LONGEST_RETRY = 60.0
 _SMOOTHING = 0.2
+
+
+class Told:
+    """Told by the model's thread that a run has ended; tells the batcher."""
+
+    __slots__ = ("_batch", "_loop", "_then")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Member], then: Landing) -> None:
+        self._loop = loop
+        self._batch = batch
+        self._then = then
+
+    def done(self) -> bool:
+        """Never before its run: who has left is seen there."""
+        return False
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The batcher's loop."""
+        return self._loop
+
+    def set_result(self, times: RunTimes) -> None:
+        """The run has ended, well or not: that stands in each member."""
+        self._then(self._batch, times)
+
+    def set_exception(self, fault: Exception) -> None:
+        """The run could not even fail as it should."""
+        for member in self._batch:
+            member.fault = member.fault or fault
+        self._then(self._batch, None)
 
 
 class Batcher:
@@ -103,23 +138,24 @@ class Batcher:
         Raises:
             DeadlineExceededError: it is not there by then; a request that still waits is never run.
         """
-        member = self._member(call)
-        timer = None if deadline is None else self._loop().call_at(deadline, self._expire, member)
-        if self._hooks is None:
-            self._send_alone(member)
-        else:
-            self._line.join(member)
-            self._company.seen(self.waiting + sum(map(len, self._running)), time.monotonic())
-            self._come()
-        try:
-            return await member.future
-        except asyncio.CancelledError:
-            member.waiting.end()
-            self._line.leave(member)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
+        future: asyncio.Future[Any] = self._loop().create_future()
+        member = self._member(call, future, traced=tracing.active())
+        timers = self._timers([member], [deadline])
+        self._join([member])
+        await self._settled(future, [member], timers)
+        return future.result()
+
+    async def submit_all(self, calls: Sequence[Call], deadlines: Sequence[float | None]) -> list[Any]:
+        """The model's answers to one caller's calls, in order; in the place of an answer, the fault of a call."""
+        if not calls:
+            return []
+        group = Group(self._loop().create_future(), len(calls))
+        traced = tracing.active()
+        members = [self._member(call, place, traced=traced) for call, place in zip(calls, group.places, strict=True)]
+        timers = self._timers(members, deadlines)
+        self._join(members)
+        await self._settled(group.future, members, timers)
+        return [place.answer if place.fault is None else place.fault for place in group.places]
 
     def close(self) -> None:
         """End the thread beside the model's; what has begun is finished."""
@@ -128,7 +164,40 @@ class Batcher:
     def _loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    def _member(self, call: Call) -> Member:
+    def _join(self, members: Sequence[Member]) -> None:
+        if self._hooks is None:
+            # Straight to the thread, whose own queue is the line: it takes one after another without the loop's help.
+            self._send(partial(self._runs.each, members), members, self._settle)
+            return
+        for member in members:
+            self._line.join(member)
+        self._company.seen(self.waiting + sum(map(len, self._running)), time.monotonic())
+        self._come()
+
+    async def _settled(
+        self, future: asyncio.Future[Any], members: Sequence[Member], timers: Sequence[asyncio.TimerHandle]
+    ) -> None:
+        """Wait for the future, and leave the line where the caller does."""
+        try:
+            await future
+        except asyncio.CancelledError:
+            for member in members:
+                member.waiting.end()
+                self._line.leave(member)
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _timers(self, members: Sequence[Member], deadlines: Sequence[float | None]) -> list[asyncio.TimerHandle]:
+        loop = self._loop()
+        return [
+            loop.call_at(deadline, self._expire, member)
+            for member, deadline in zip(members, deadlines, strict=True)
+            if deadline is not None
+        ]
+
+    def _member(self, call: Call, future: asyncio.Future[Any] | Place, *, traced: bool) -> Member:
         payload = call[0]
         context = otel_context.get_current()
         key, rows, size, tokens = self._measure(payload)
@@ -139,11 +208,11 @@ class Batcher:
             size=size,
             tokens=tokens,
             state_key=key_of(self._state_key, payload, call[1]) if self._state_key else None,
-            future=self._loop().create_future(),
+            future=future,
             variables=contextvars.copy_context(),
             trace=context,
             entered=time.monotonic(),
-            waiting=spans.waiting(context),
+            waiting=spans.waiting(context) if traced else spans.UNSEEN,
         )
 
     def _measure(self, payload: Any) -> tuple[Hashable | None, int, int, int]:
@@ -157,21 +226,9 @@ class Batcher:
         tokens = self._counts.batch_tokens(payload) if self._counts is not None else 0
         return key, self._hooks.batch_rows(payload), size, tokens
 
-    def _send_alone(self, member: Member) -> None:
-        """Straight to the thread, whose own queue is the line: it takes call after call without the loop's help."""
-        self._worker.send(partial(self._run_alone, member), member.variables, member.future)
-
-    def _run_alone(self, member: Member) -> Any:
-        member.waiting.end()
-        began = time.monotonic()
-        answer = self._runs.alone(member)
-        self._paced(time.monotonic() - began)
-        return answer
-
     def _come(self) -> None:
         """Look at the line once all that arrives in this turn of the loop has joined it."""
         if self._turn is None:
-            # In an empty context: what follows serves every caller, and must not carry the trace of the first.
             self._turn = self._loop().call_soon(self._look, context=contextvars.Context())
 
     def _look(self) -> None:
@@ -202,12 +259,19 @@ class Batcher:
         if self._running and len(batch) > 1:
             prepared = self._ahead.begin(partial(self._runs.collated, batch))
         self._running.append(batch)
-        done = self._worker.submit(partial(self._runs.run, batch, prepared), contextvars.Context())
-        done.add_done_callback(partial(self._ended, batch))
+        self._send(partial(self._runs.run, batch, prepared), batch, self._ended)
 
-    def _ended(self, batch: Sequence[Member], done: asyncio.Future[RunTimes]) -> None:
+    def _send(self, run: Callable[[], RunTimes], batch: Sequence[Member], then: Landing) -> None:
+        # In an empty context: what serves several callers must not carry the trace of the first.
+        self._worker.send(run, contextvars.Context(), Told(self._loop(), batch, then))
+
+    def _ended(self, batch: Sequence[Member], times: RunTimes | None) -> None:
         self._running.remove(batch)
-        times = done.result()
+        self._settle(batch, times)
+        # Whoever is answered now and asks again at once is in time for the next batch.
+        self._come()
+
+    def _settle(self, batch: Sequence[Member], times: RunTimes | None) -> None:
         for member in batch:
             if member.left:
                 continue
@@ -215,11 +279,10 @@ class Batcher:
                 member.future.set_exception(member.fault)
             else:
                 member.future.set_result(member.answer)
-        self._paced((times[1] - times[0]) / len(batch))
-        if self._watcher is not None:
-            self._watcher(batch, times)
-        # Whoever is answered now and asks again at once is in time for the next batch.
-        self._come()
+        if times is not None:
+            self._paced((times[1] - times[0]) / len(batch))
+            if self._watcher is not None:
+                self._watcher(batch, times)
 
     def _paced(self, seconds: float) -> None:
         self._pace += _SMOOTHING * (seconds - self._pace)

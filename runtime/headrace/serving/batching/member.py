@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
+    from headrace.serving.batching.group import Place
+
 Call = tuple[Any, dict[str, str], dict[str, str]]
 """What ``predict`` is called with: payload, headers, and the response headers that it may fill."""
 
@@ -31,7 +33,7 @@ class Member:
     """Tokens of its longest row; 0 where no budget asks."""
     state_key: str | None
     """Whose state it uses; None for one without."""
-    future: asyncio.Future[Any]
+    future: asyncio.Future[Any] | Place
     variables: contextvars.Context
     trace: Context
     entered: float

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 
 from headrace.errors import HeadraceError
 from headrace.models.keyed_state import Keyed, StateStore
@@ -66,24 +65,21 @@ class Runs:
             self._attempt(present, prepared)
         return began, time.monotonic()
 
-    def alone(self, member: Member) -> Any:
-        """The answer to one member; its fault is raised, whatever it is."""
-        started = spans.of_run([member])
-        token = otel_context.attach(trace.set_span_in_context(started[0], member.trace))
-        try:
-            (answer,) = self._answers([member], None)
-        except BaseException as fault:
-            spans.end(started, exception_of(fault))
-            raise
-        finally:
-            otel_context.detach(token)
-        spans.end(started)
-        return answer
+    def each(self, members: Sequence[Member]) -> RunTimes:
+        """Answer every member that still waits by a run of its own."""
+        began = time.monotonic()
+        for member in members:
+            member.waiting.end()
+            if not member.left:
+                self._attempt([member], None)
+        return began, time.monotonic()
 
     def _attempt(self, members: Sequence[Member], prepared: Prepared | None) -> None:
         started = spans.of_run(members)
-        variables = members[0].variables.copy()
-        variables.run(otel_context.attach, trace.set_span_in_context(started[0], members[0].trace))
+        variables = members[0].variables
+        if started:
+            variables = variables.copy()
+            variables.run(otel_context.attach, spans.within(started, members[0]))
         try:
             answers = variables.run(self._answers, members, prepared)
         except BaseException as raised:  # noqa: BLE001  # sys.exit() in a model is the fault of a request as well

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headrace.serving.batching.member import Member
 
 _TRACER = tracing.tracer(__name__)
+UNSEEN = trace.INVALID_SPAN
+"""The ``queue`` of a member whose process makes no spans."""
 
 
 def waiting(context: Context) -> Span:
@@ -28,8 +30,10 @@ def waiting(context: Context) -> Span:
 def of_run(members: Sequence[Member]) -> list[Span]:
     """``batch`` in the trace of the first member, ``execute`` in those of the others.
 
-    The batch links to every other member's span, and each ``execute`` to the batch.
+    The batch links to every other member's span, and each ``execute`` to the batch. None where nobody would see them.
     """
+    if members[0].waiting is UNSEEN:
+        return []
     attributes = {
         "headrace.batch.size": sum(member.rows for member in members),
         "headrace.batch.requests": len(members),
@@ -41,6 +45,11 @@ def of_run(members: Sequence[Member]) -> list[Span]:
         _TRACER.start_span("execute", member.trace, links=to_run, attributes=attributes) for member in members[1:]
     ]
     return [run, *others]
+
+
+def within(spans: Sequence[Span], member: Member) -> Context:
+    """The context that a run of which ``member`` is the first goes on in."""
+    return trace.set_span_in_context(spans[0], member.trace) if spans else member.trace
 
 
 def end(spans: Sequence[Span], fault: Exception | None = None) -> None:

@@ -11,13 +11,29 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_Job = tuple["Callable[[], Any]", contextvars.Context, "asyncio.Future[Any]"]
-_Done = tuple["asyncio.Future[Any]", Any, "BaseException | None"]
+_Job = tuple["Callable[[], Any]", contextvars.Context, "Receiver"]
+_Done = tuple["Receiver", Any, "BaseException | None"]
+
+
+class Receiver(Protocol):
+    """Who is told how a call ended, on the loop; a future is one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more: a call that has not begun is not made."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop on which it is to be told."""
+
+    def set_result(self, result: Any, /) -> None:
+        """The call returned this."""
+
+    def set_exception(self, exception: Any, /) -> None:
+        """The call raised this."""
 
 
 class Worker:
@@ -44,12 +60,12 @@ class Worker:
         self.send(call, context or contextvars.copy_context(), future)
         return future
 
-    def send(self, call: Callable[[], Any], context: contextvars.Context, future: asyncio.Future[Any]) -> None:
-        """As :meth:`submit`, for a future that is there already."""
+    def send(self, call: Callable[[], Any], context: contextvars.Context, receiver: Receiver) -> None:
+        """As :meth:`submit`, for somebody else than a new future."""
         if self._loop is None:
-            self._loop = future.get_loop()
+            self._loop = receiver.get_loop()
             self._thread.start()
-        self._jobs.put((call, context, future))
+        self._jobs.put((call, context, receiver))
 
     def close(self) -> None:
         """End the thread after the calls already submitted; does not wait."""
@@ -57,14 +73,14 @@ class Worker:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            call, context, future = job
-            if not future.done():
-                self._finish(future, *_outcome(call, context))
-            del job, call, context, future  # a result is not kept alive until the next call
+            call, context, receiver = job
+            if not receiver.done():
+                self._finish(receiver, *_outcome(call, context))
+            del job, call, context, receiver  # a result is not kept alive until the next call
 
-    def _finish(self, future: asyncio.Future[Any], result: Any, fault: BaseException | None) -> None:
+    def _finish(self, receiver: Receiver, result: Any, fault: BaseException | None) -> None:
         assert self._loop is not None
-        self._done.append((future, result, fault))
+        self._done.append((receiver, result, fault))
         # Appended before the flag is read, and the flag lowered before the loop reads: no result is left lying.
         if not self._woken and not self._loop.is_closed():
             self._woken = True
@@ -73,13 +89,13 @@ class Worker:
     def _deliver(self) -> None:
         self._woken = False
         while self._done:
-            future, result, fault = self._done.popleft()
-            if future.done():
+            receiver, result, fault = self._done.popleft()
+            if receiver.done():
                 continue
             if fault is None:
-                future.set_result(result)
+                receiver.set_result(result)
             else:
-                future.set_exception(fault)
+                receiver.set_exception(fault)
 
 
 def exception_of(fault: BaseException) -> Exception:
