@@ -46,7 +46,7 @@ class World:
         self.answer = answer
         self.settings = DispatchSettings(IDENTITY, dead_letters="dead", **{"results": "out", **settings})
         self.clock = InstantClock()
-        self.most = 0
+        self.refuse: Callable[[Sequence[CloudEvent]], Reply | Exception | None] = lambda _: None
 
     async def run(
         self, records: Sequence[OutgoingRecord], partitions: int = 1, log: Callable[..., MemoryLog] = MemoryLog
@@ -60,12 +60,29 @@ class World:
 
     async def again(self, broker: MemoryBroker, log: Callable[..., MemoryLog] = MemoryLog) -> None:
         """A dispatcher's life: until all that was there is committed."""
-        self.sink = MemorySink(self.answer)
-        stop = asyncio.Event()
-        running = asyncio.ensure_future(Dispatcher(log(broker, "in"), self.sink, self.settings, self.clock).run(stop))
+        stop, running = self.live(broker, log)
         await wait_for(lambda: running.done() or all_done(broker))
         stop.set()
         await running
+
+    def start(
+        self, records: Sequence[OutgoingRecord], partitions: int = 1
+    ) -> tuple[MemoryBroker, asyncio.Event, asyncio.Future[None]]:
+        """A dispatcher that has just been started over these records, how it is stopped, and its end."""
+        broker = MemoryBroker(partitions)
+        for record in records:
+            broker.append(record)
+        return broker, *self.live(broker)
+
+    def live(
+        self, broker: MemoryBroker, log: Callable[..., MemoryLog] = MemoryLog
+    ) -> tuple[asyncio.Event, asyncio.Future[None]]:
+        """A dispatcher that has just been started: how it is stopped, and its end."""
+        self.sink = MemorySink(self.answer)
+        self.sink.refuse = self.refuse
+        stop = asyncio.Event()
+        self.dispatcher = Dispatcher(log(broker, "in"), self.sink, self.settings, self.clock)
+        return stop, asyncio.ensure_future(self.dispatcher.run(stop))
 
 
 def all_done(broker: MemoryBroker) -> bool:

@@ -10,10 +10,15 @@ import pytest
 from aiohttp import web
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from headrace.errors import DeadlineExceededError, UnavailableError
 from headrace.eventing.event import new_event
 from headrace.eventing.http_sink import HttpSink
+from headrace.eventing.sink import DisconnectedError
+from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -131,3 +136,63 @@ def test_the_whole_chain_is_woken_at_once() -> None:
     serve(handler, use)
     assert sorted(path for path, _ in asked) == ["/a/v2/health/ready", "/b/v2/health/ready"]
     assert {parent for _, parent in asked} == {f"00-{1:032x}-{2:016x}-01"}
+
+
+def test_a_batch_goes_as_one_request_and_each_event_in_its_own_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched mode, data that is no JSON in base64; the request's span links to each event's."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "tracer", provider.get_tracer)
+    seen: list[tuple[dict[str, str], list[dict[str, str]]]] = []
+    spans = [
+        trace.NonRecordingSpan(trace.SpanContext(number, 7, is_remote=False, trace_flags=trace.TraceFlags(1)))
+        for number in (1, 2)
+    ]
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(({k.lower(): v for k, v in request.headers.items()}, await request.json()))
+        return web.Response(status=202)
+
+    async def use(url: str) -> None:
+        sink = HttpSink(url)
+        reply = await sink.deliver_batch([EVENT, EVENT], [trace.set_span_in_context(span) for span in spans])
+        await sink.close()
+        assert reply.status == 202
+
+    serve(handler, use)
+    headers, items = seen[0]
+    assert (headers["content-type"], headers["prefer"]) == ("application/cloudevents-batch+json", "reply")
+    assert [item["traceparent"] for item in items] == [f"00-{number:032x}-{7:016x}-01" for number in (1, 2)]
+    post = exporter.get_finished_spans()[0]
+    assert headers["traceparent"].split("-")[1] == f"{post.context.trace_id:032x}"
+    assert post.context.trace_id not in (1, 2)
+    assert [link.context.trace_id for link in post.links] == [1, 2]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_broken_connection_is_told_from_one_that_was_refused(*, batch: bool) -> None:
+    """Who dies while it works on events may have died of them; who is not there has not."""
+
+    async def handler(request: web.Request) -> web.Response:
+        await request.read()
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async def deliver(url: str) -> None:
+        sink = HttpSink(url)
+        try:
+            await (sink.deliver_batch([EVENT], [Context()]) if batch else sink.deliver(EVENT, Context()))
+        finally:
+            await sink.close()
+
+    async def use(url: str) -> None:
+        with pytest.raises(DisconnectedError, match=url):
+            await deliver(url)
+
+    serve(handler, use)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(UnavailableError) as raised:
+            asyncio.run(deliver(f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        assert not isinstance(raised.value, DisconnectedError)

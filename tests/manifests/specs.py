@@ -119,6 +119,13 @@ FILTERS: list[list[dict[str, Any]]] = [
 ]
 
 
+OF_HEADRACE = {
+    "batch": st.sampled_from([{}, {"size": 8, "delay": "20ms", "bytes": "256Ki"}]),
+    "rateLimit": st.sampled_from([{"rate": 0.5}, {"rate": 100, "burst": 20}]),
+}
+"""What Knative has no word for."""
+
+
 @st.composite
 def triggers(draw: st.DrawFn, delivery: str) -> dict[str, Any]:
     """How events come."""
@@ -136,6 +143,7 @@ def triggers(draw: st.DrawFn, delivery: str) -> dict[str, Any]:
                 "delay": st.sampled_from(["1ms", "250ms", "3s"]),
             },
         ),
+        **(OF_HEADRACE if delivery == "headrace" else {}),
         **({} if delivery == "knative-broker" else {"group": st.just("my-group")}),
         **({} if delivery == "knative-source" else {"filter": st.just("a = 'b'"), "filters": st.sampled_from(FILTERS)}),
     }

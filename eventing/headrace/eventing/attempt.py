@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.errors import DeadlineExceededError, HeadraceError, InvalidEventError, UnavailableError
 from headrace.eventing.codec import http, json_format
 from headrace.eventing.codec.http import HttpMessage, Mode
 from headrace.eventing.deadletter import Failure
+from headrace.eventing.gate import SHUTS_THE_GATE
 from headrace.eventing.moments import moment_of
 from headrace.eventing.results import RESULT_TYPE, result_event
-from headrace.eventing.retry import is_retriable
+from headrace.eventing.retry import is_retriable, retry_after
+from headrace.eventing.sink import DisconnectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,18 +22,19 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
+    from headrace.eventing.capacity import Capacity
+    from headrace.eventing.carrier import Carrier
     from headrace.eventing.clock import Clock
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.gate import Gate
     from headrace.eventing.ledger import Attempts
+    from headrace.eventing.rate import Pace
     from headrace.eventing.results import Responder
     from headrace.eventing.retry import RetryPolicy
-    from headrace.eventing.sink import Reply, Sink
+    from headrace.eventing.sink import Reply
 
 ACCEPTED = 202
 OK_BELOW = 300
-SHUTS_THE_GATE = frozenset({502, 503})
-"""Statuses that say "nobody is there", of an ingress or of a server that loads: knock before the next delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ class _Fault:
 
 
 class Courier:
-    """Brings events to a sink, one call an event.
+    """Brings events to a sink until they are answered, refused or given up.
 
     Args:
-        sink: The receiver.
+        url: Where the sink is, for dead letters.
+        carrier: Takes an event there.
         gate: Says when the receiver is there.
-        slots: Bounds the calls under way at once.
+        capacity: Says when it wants to be left alone.
+        pace: Says how fast it is asked.
         policy: When to try again.
         identity: Who answers, for receivers whose replies are no results of Headrace's.
         clock: Time.
@@ -77,23 +81,25 @@ class Courier:
     def __init__(
         self,
         *,
-        sink: Sink,
+        url: str,
+        carrier: Carrier,
         gate: Gate,
-        slots: asyncio.Semaphore,
+        capacity: Capacity,
+        pace: Pace,
         policy: RetryPolicy,
         identity: Responder,
         clock: Clock,
         waited: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._sink = sink
+        self._url = url
+        self._carrier = carrier
         self._gate = gate
-        self._slots = slots
+        self._capacity = capacity
+        self._pace = pace
         self._policy = policy
         self._identity = identity
         self._clock = clock
         self._waited = waited
-        self.under_way: set[asyncio.Task[Any] | None] = set()
-        """Tasks whose delivery the sink has in hand; all others of this courier wait, and can be given up unharmed."""
 
     async def bring(
         self,
@@ -115,9 +121,7 @@ class Courier:
         """
         failed = before
         while True:
-            if is_expired(event, self._clock.time()):
-                return Answer(failure=self._failure("expired", _Fault("expirytime is past"), failed))
-            outcome = await self._attempt(event, span, context)
+            outcome = await self._attempt(event, failed, span, context)
             if isinstance(outcome, Answer):
                 return outcome
             if not outcome.retriable:
@@ -133,7 +137,19 @@ class Courier:
             )
             await self._clock.sleep(pause)
 
-    async def _attempt(self, event: CloudEvent, span: Span, context: Context) -> Answer | _Fault:
+    async def _attempt(self, event: CloudEvent, failed: Attempts, span: Span, context: Context) -> Answer | _Fault:
+        # Asked twice: an event that is late already wakes nobody, and one that became late while it waited is not sent.
+        if is_expired(event, self._clock.time()):
+            return self._expired(failed)
+        if fault := await self._admitted(span, context):
+            return fault
+        if is_expired(event, self._clock.time()):
+            return self._expired(failed)
+        return await self._deliver(event, context)
+
+    async def _admitted(self, span: Span, context: Context) -> _Fault | None:
+        """Wait until the sink wants an event; the fault where it is not to be had."""
+        await self._capacity.opened()
         try:
             waited = await self._gate.passed(context)
         except DeadlineExceededError as fault:
@@ -141,21 +157,17 @@ class Courier:
         if waited:
             self._waited(waited)
             span.add_event("waited for the sink", {"headrace.wait_seconds": waited})
-        async with self._slots:
-            return await self._deliver(event, context)
+        await self._pace.step()
+        return None
 
     async def _deliver(self, event: CloudEvent, context: Context) -> Answer | _Fault:
-        task = asyncio.current_task()
-        self.under_way.add(task)
         try:
-            return self._read(event, await self._sink.deliver(event, context))
+            return self._read(event, await self._carrier.carry(event, context))
         except UnavailableError as fault:
             self._gate.shut()
-            return _Fault(str(fault), reset="Disconnected" in str(fault) or "reset" in str(fault))
+            return _Fault(str(fault), reset=isinstance(fault, DisconnectedError))
         except HeadraceError as fault:
             return _Fault(str(fault))
-        finally:
-            self.under_way.discard(task)
 
     def _read(self, event: CloudEvent, reply: Reply) -> Answer | _Fault:
         if reply.status in SHUTS_THE_GATE:
@@ -173,13 +185,12 @@ class Courier:
     def _result(self, event: CloudEvent, reply: Reply) -> CloudEvent | None:
         if reply.status == ACCEPTED:  # knative specs, data plane: a 202 has no reply event
             return None
-        message = HttpMessage(reply.headers, reply.body)
-        mode = http.mode_of(reply.headers)
-        if mode is Mode.BATCHED:
-            raise InvalidEventError("one event was answered with a batch")
-        if mode is None and not reply.body:
-            return None
-        answer = _reply_event(message, mode)
+        answer = reply.event
+        if answer is None:
+            mode = http.mode_of(reply.headers)
+            if mode is None and not reply.body:
+                return None
+            answer = _reply_event(HttpMessage(reply.headers, reply.body), mode)
         if answer and answer.type == RESULT_TYPE and answer.get("causationid") == event.id:
             return answer
         return result_event(
@@ -191,11 +202,14 @@ class Courier:
             now=datetime.fromtimestamp(self._clock.time(), timezone.utc),
         )
 
+    def _expired(self, failed: Attempts) -> Answer:
+        return Answer(failure=self._failure("expired", _Fault("expirytime is past"), failed))
+
     def _failure(self, reason: str, fault: _Fault, attempts: Attempts) -> Failure:
         return Failure(
             reason=reason,  # type: ignore[arg-type]  # the callers pass literals of Reason
             detail=fault.detail,
-            destination=self._sink.url if reason != "expired" else "",
+            destination=self._url if reason != "expired" else "",
             status=fault.status,
             body=fault.body,
             attempts=attempts.count,
@@ -211,13 +225,9 @@ def is_expired(event: CloudEvent, now: float) -> bool:
     return moment is not None and moment <= now
 
 
-def retry_after(reply: Reply) -> float | None:
-    """Seconds of the reply's ``Retry-After``; None where it has none or names a date."""
-    text = reply.headers.get("retry-after", "")
-    return float(text) if text.isdigit() else None
-
-
 def _reply_event(message: HttpMessage, mode: Mode | None) -> CloudEvent | None:
+    if mode is Mode.BATCHED:
+        raise InvalidEventError("one event was answered with a batch")
     if mode is Mode.BINARY:
         return http.read_binary(message)
     return json_format.load_event(message.body) if mode is Mode.STRUCTURED else None

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headrace.errors import HeadraceError
 from headrace.eventing.attempt import Courier
+from headrace.eventing.batches import BatchCarrier
+from headrace.eventing.capacity import Capacity
+from headrace.eventing.carrier import SingleCarrier
 from headrace.eventing.clock import SystemClock
 from headrace.eventing.commit import Committer
 from headrace.eventing.gate import Gate
@@ -25,6 +28,7 @@ from headrace.eventing.lanes import Lanes, Ordering, lane_of
 from headrace.eventing.ledger import Ledger
 from headrace.eventing.metrics import DispatchMetrics
 from headrace.eventing.outcome import Settler
+from headrace.eventing.rate import Pace
 from headrace.eventing.retry import RetryPolicy
 from headrace.eventing.work import Work
 
@@ -32,10 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
+    from headrace.eventing.batches import BatchLimits
+    from headrace.eventing.carrier import Carrier
     from headrace.eventing.clock import Clock
     from headrace.eventing.filters import Filter
     from headrace.eventing.ledger import Attempts
     from headrace.eventing.log import Committed, EventLog, Partition, Record
+    from headrace.eventing.rate import RateLimit
     from headrace.eventing.results import Responder
     from headrace.eventing.sink import Sink
 
@@ -55,7 +62,11 @@ class DispatchSettings:
     """Topic of answers; None where the receiver's answers are dropped, as Knative's KafkaSource does."""
     ordering: Ordering = "none"
     concurrency: int = 16
-    """Most deliveries under way at once."""
+    """Most requests under way at once; fewer while the receiver says that it has too much."""
+    batch: BatchLimits | None = None
+    """How much goes in one request; None for one event a request."""
+    rate: RateLimit | None = None
+    """The most that is delivered; None for as much as the receiver takes."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     cold_start: float = 600.0
     """Seconds that an event waits for a sink that is not there, before it counts as a failed attempt."""
@@ -92,18 +103,26 @@ class Dispatcher:
         self._open_bytes = 0
         self._lanes: Lanes[Work] = Lanes()
         self._throttled = False
+        self._pace = Pace(settings.rate, self._clock)
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
-        self._courier = Courier(
-            sink=sink,
+        capacity = Capacity(settings.concurrency, longest=settings.cold_start, clock=self._clock)
+        self.metrics.watch("concurrency", "Requests that may be under way at once.", lambda: int(capacity.bound))
+        self._carrier: Carrier = SingleCarrier(sink, capacity)
+        if settings.batch:
+            self._carrier = BatchCarrier(sink, gate, capacity, settings.batch, self._clock)
+        courier = Courier(
+            url=sink.url,
+            carrier=self._carrier,
             gate=gate,
-            slots=asyncio.Semaphore(settings.concurrency),
+            capacity=capacity,
+            pace=self._pace,
             policy=settings.retry,
             identity=settings.identity,
             clock=self._clock,
             waited=self.metrics.waited,
         )
         self._settler = Settler(
-            self._courier,
+            courier,
             identity=settings.identity,
             results=settings.results,
             dead_letters=settings.dead_letters,
@@ -147,6 +166,7 @@ class Dispatcher:
         """Open a ledger for each partition, with what the group knows of it."""
         _log.info("assigned %s", ", ".join(f"{p.topic}/{p.number}" for p in sorted(committed)) or "nothing")
         self._ledgers.update({partition: Ledger(known) for partition, known in committed.items()})
+        self._pace.own(len(self._ledgers))
 
     async def revoked(self, partitions: AbstractSet[Partition]) -> None:
         """Finish and commit what can be finished within the drain deadline; abandon the rest uncommitted."""
@@ -160,6 +180,7 @@ class Dispatcher:
                 work.task.cancel()
         for partition in partitions:
             self._ledgers.pop(partition, None)
+        self._pace.own(len(self._ledgers))
         self._committer.forget(partitions)
 
     # --- from the log ---
@@ -241,7 +262,7 @@ class Dispatcher:
     async def _drain(self, partitions: AbstractSet[Partition]) -> None:
         """Let the sink finish what it has in hand, and commit; what only waits is given up: others read it again."""
         tasks = {work.task for work in self._work if work.task and work.partition in partitions}
-        for waiting in tasks - self._courier.under_way:
+        for waiting in tasks - self._carrier.under_way:
             waiting.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self._settings.drain)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from headrace.eventing.clock import Clock
 
+SHUTS_THE_GATE = frozenset({502, 503})
+"""Statuses that say "nobody is there", of an ingress or of a server that loads: knock before the next delivery."""
 PAUSE = 0.25
 """Seconds between two knocks that were answered at once with "not ready"."""
 

@@ -1,4 +1,4 @@
-"""Delivery over HTTP: binary mode, ``Prefer: reply`` (event contract, section 2)."""
+"""Delivery over HTTP: binary or batched mode, ``Prefer: reply`` (event contract, section 2)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.trace import Link
 
 from headrace.errors import DeadlineExceededError, UnavailableError
-from headrace.eventing.codec.http import write_binary
-from headrace.eventing.sink import Reply
+from headrace.eventing.codec.http import write_batch, write_binary
+from headrace.eventing.sink import DisconnectedError, Reply
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from opentelemetry.context import Context
 
     from headrace.eventing.event import CloudEvent
 
@@ -25,6 +26,7 @@ KNOCK_TIMEOUT = 30.0
 """Seconds one knock may take: an activator holds it until a replica is ready, so it doubles as the wait."""
 OK = 200
 CLIENT_ERROR = 400
+_BROKEN = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError)
 
 
 class HttpSink:
@@ -71,6 +73,26 @@ class HttpSink:
                 tracing.fail(span, str(reply.status))
             return reply
 
+    async def deliver_batch(self, events: Sequence[CloudEvent], contexts: Sequence[Context]) -> Reply:
+        """Post the events as one batch, as a CLIENT span of its own that links to the span of each."""
+        spans = [otel.get_current_span(context) for context in contexts]
+        known = [span.get_span_context() for span in spans if span.get_span_context().is_valid]
+        span = self._tracer.start_span(
+            "POST",
+            Context(),
+            kind=tracing.SpanKind.CLIENT,
+            attributes={**self._attributes, "messaging.batch.message_count": len(events)},
+            links=[Link(each) for each in known],
+        )
+        with tracing.recorded(span):
+            # Every event goes on in its own trace; the request's trace is the batch's.
+            message = write_batch([_traced(each, context) for each, context in zip(events, contexts, strict=True)])
+            reply = await self._post(message.body, {**message.headers, **tracing.inject(span), "prefer": "reply"})
+            span.set_attribute("http.response.status_code", reply.status)
+            if reply.status >= CLIENT_ERROR:
+                tracing.fail(span, str(reply.status))
+            return reply
+
     async def ready(self, context: Context) -> bool:
         """Knock at every part of the chain at once."""
         trace = tracing.carrier(context)
@@ -89,6 +111,10 @@ class HttpSink:
                 )
         except asyncio.TimeoutError as fault:
             raise DeadlineExceededError(f"{self._url} gave no answer within {self._timeout:g} s") from fault
+        except _BROKEN as fault:
+            if isinstance(fault, aiohttp.ClientConnectorError):  # also a ClientOSError: it never was connected
+                raise UnavailableError(f"{self._url} does not answer: {type(fault).__name__}: {fault}") from fault
+            raise DisconnectedError(f"{self._url} broke off: {type(fault).__name__}: {fault}") from fault
         except aiohttp.ClientError as fault:
             raise UnavailableError(f"{self._url} does not answer: {type(fault).__name__}: {fault}") from fault
 
@@ -108,3 +134,8 @@ class HttpSink:
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
             )
         return self._opened
+
+
+def _traced(event: CloudEvent, context: Context) -> CloudEvent:
+    trace = {name: value for name, value in tracing.carrier(context).items() if name != "baggage"}
+    return event.with_attributes(**trace)

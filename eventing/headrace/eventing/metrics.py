@@ -6,6 +6,7 @@ headrace_dispatcher_event_seconds                      from a record's arrival h
 headrace_dispatcher_dead_letters_total{reason}         dead letters written
 headrace_dispatcher_dead_letter_failures_total         dead letters that could not be written: their partition waits
 headrace_dispatcher_cold_start_seconds                 how long events waited for a replica
+headrace_dispatcher_concurrency                        requests that may be under way at once, at present
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 from headrace.errors import ConfigurationError
 
@@ -57,6 +58,10 @@ class DispatchMetrics:
     def waited(self, seconds: float) -> None:
         """An event has waited for a replica."""
         self._cold.observe(seconds)
+
+    def watch(self, name: str, says: str, value: Callable[[], float]) -> None:
+        """Show what ``value`` returns, whenever it is asked."""
+        Gauge(f"headrace_dispatcher_{name}", says, registry=self._registry).set_function(value)
 
     def value(self, name: str, **labels: str) -> float:
         """One number of the page; 0 where it was never counted."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from headrace.eventing.sink import Reply
 
 _RETRIABLE = frozenset({404, 408, 409, 429})
 SERVER_ERROR = 500
@@ -13,6 +18,20 @@ SERVER_ERROR = 500
 def is_retriable(status: int) -> bool:
     """Whether an answer of this HTTP status is worth another attempt: 5xx, 404, 408, 409 and 429, as Knative's."""
     return status >= SERVER_ERROR or status in _RETRIABLE
+
+
+def retry_after(reply: Reply) -> float | None:
+    """Seconds of the reply's ``Retry-After`` (RFC 9110, section 10.2.3), a number or a date; None where it has none."""
+    text = reply.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:  # "-0000", which says that nobody knows the zone
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from headrace.errors import UnavailableError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.context import Context
 
@@ -22,6 +24,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     """By lower-case name."""
     body: bytes = field(default=b"", repr=False)
+    event: CloudEvent | None = None
+    """The answer itself, where it came in a batch and is read already."""
+
+
+class DisconnectedError(UnavailableError):
+    """The receiver took a request and went away without an answer: what it was asked may have killed it."""
 
 
 class Sink(Protocol):
@@ -39,8 +47,20 @@ class Sink(Protocol):
             context: Trace context whose span is the parent of the call.
 
         Raises:
-            UnavailableError: nothing answered (refused, reset, no such host).
+            UnavailableError: nothing answered (refused, no such host).
+            DisconnectedError: the connection broke before the answer.
             DeadlineExceededError: no answer within the request timeout.
+        """
+
+    async def deliver_batch(self, events: Sequence[CloudEvent], contexts: Sequence[Context]) -> Reply:
+        """Hand over several events in one request; the answer is a batch as well (event contract, section 2).
+
+        Args:
+            events: The events.
+            contexts: The trace context of each: the request is a span that links to them all.
+
+        Raises:
+            UnavailableError, DisconnectedError, DeadlineExceededError: as :meth:`deliver`.
         """
 
     async def ready(self, context: Context) -> bool:

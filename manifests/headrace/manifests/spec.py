@@ -25,6 +25,7 @@ from headrace.manifests.parts.configuration import (
     Source,
     Variable,
 )
+from headrace.manifests.parts.delivery import Batch, RateLimit, Retry
 from headrace.manifests.parts.exposure import Domain, Protection
 from headrace.manifests.parts.filters import Cesql, Filters
 from headrace.manifests.parts.kafka import KafkaAccess
@@ -34,7 +35,6 @@ from headrace.manifests.parts.part import Duration, Labels, Part
 from headrace.manifests.parts.scaling import Scale
 from headrace.manifests.parts.security import Access, Mesh, Network
 from headrace.manifests.parts.storage import CACHED, ModelCache
-from headrace.manifests.quantity import format_duration
 
 API_VERSION = "headrace.dev/v1alpha1"
 KIND = "InferenceApp"
@@ -158,33 +158,6 @@ class Transformer(Component):
 _OF_THE_POD: dict[str, object] = {"scale": Scale(), "nodes": None, "service_account": None}
 
 
-class Retry(Part):
-    """How a failed delivery is tried again (5xx, 404, 408, 409, 429, no answer); other failures are final."""
-
-    attempts: Annotated[int, Field(ge=1, le=100)] = 5
-    """Deliveries of one event in all, the first one included; then it goes to the dead letters. 1 turns retry off.
-    Waiting for a cold start costs no attempt."""
-    backoff: Literal["exponential", "linear"] = "exponential"
-    """How the wait between attempts grows: doubled, or by `delay` each time; both with full jitter."""
-    delay: Duration = timedelta(milliseconds=200)
-    """The first wait, 1ms to 1h."""
-    max_delay: Duration = timedelta(seconds=30)
-    """The longest wait, `delay` to 1h."""
-
-    @field_validator("delay")
-    @classmethod
-    def _bounded(cls, value: timedelta) -> timedelta:
-        return names.within(value, timedelta(milliseconds=1), 60 * _MINUTE)
-
-    @field_validator("max_delay")
-    @classmethod
-    def _over_delay(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        delay: timedelta = info.data.get("delay", timedelta())
-        if value < delay:
-            raise ValueError(f"maxDelay is below delay, which is {format_duration(delay)}; raise maxDelay")
-        return names.within(value, delay, 60 * _MINUTE)
-
-
 class Trigger(Part):
     """Which events reach the app, and how they are delivered."""
 
@@ -210,6 +183,10 @@ class Trigger(Part):
     filters: Filters = None
     """Filters of the CloudEvents Subscriptions API, as Knative's Trigger has them. An event is answered where every
     one matches, and `filter` as well; without any, every event is."""
+    batch: Batch | None = None
+    """Deliver events in batches; one event a request unless you say. `batch: {}` takes the usual sizes."""
+    rate_limit: RateLimit | None = None
+    """Most events a second; as many as the app takes unless you say."""
     delivery: Delivery = "headrace"
     """Who brings events to the app. `headrace`: Headrace's dispatcher, with batches, transactions and waiting for cold
     starts. `knative-source`: Knative's KafkaSource, which throws answers away. `knative-broker`: Broker, Trigger and
@@ -239,6 +216,9 @@ class Trigger(Part):
     def _knows_all(cls, value: Delivery, info: ValidationInfo) -> Delivery:
         if value == "knative-broker" and info.data.get("group"):
             raise ValueError("a Trigger's consumer group is named by Knative; remove group")
+        own = [name for name in ("batch", "rateLimit") if info.data.get(_ATTRIBUTE[name]) and value != "headrace"]
+        if own:
+            raise ValueError(f"Knative delivers single events, as fast as it can; remove {' and '.join(own)}")
         if value == "knative-source" and (info.data.get("filter") or info.data.get("filters")):
             raise ValueError("a KafkaSource has no filters; remove filter and filters, or choose knative-broker")
         return value
@@ -249,6 +229,7 @@ class Trigger(Part):
         return self.dead_letters or self.topic + _DEAD_LETTERS
 
 
+_ATTRIBUTE = {"batch": "batch", "rateLimit": "rate_limit"}
 _DEAD_LETTERS = ".dead-letters"
 
 

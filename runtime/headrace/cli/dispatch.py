@@ -17,10 +17,14 @@ from headrace.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headrace.eventing.batches import BatchLimits
     from headrace.eventing.dispatch import DispatchSettings
     from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.metrics import DispatchMetrics
+    from headrace.manifests.parts.delivery import Batch
     from headrace.manifests.spec import InferenceApp
+
+FEWEST_REQUESTS = 16
 
 
 def dispatch(
@@ -28,7 +32,10 @@ def dispatch(
     app: Annotated[str, typer.Option(help="Name of the app in it.")],
     kafka: Annotated[str | None, typer.Option(help=KAFKA_HELP)] = None,
     sink: Annotated[str | None, typer.Option(help="URL that events are posted to [default: $K_SINK].")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Most deliveries under way at once.")] = 16,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most requests under way at once [default: scale.target x scale.max, 16 at least]."),
+    ] = None,
 ) -> None:
     """Deliver a topic's events to an app's model, and its answers to Kafka, until SIGTERM or Ctrl-C.
 
@@ -45,7 +52,16 @@ def dispatch(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for client in ("kafka", "librdkafka"):
         logging.getLogger(client).setLevel(logging.ERROR)
-    asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency))
+    asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency or _most_requests(chosen)))
+
+
+def _most_requests(app: InferenceApp) -> int:
+    """What all replicas of the component that gets the events want at once; fewer than 16 would not fill one batch."""
+    from headrace.manifests.containers import transformer_apart
+
+    apart = app.spec.transformer if transformer_apart(app) else None
+    front = apart or app.spec.predictor
+    return max(FEWEST_REQUESTS, front.scale.target * front.scale.max)
 
 
 def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:
@@ -88,6 +104,12 @@ async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: i
             provider.shutdown()
 
 
+def _batch_limits(batch: Batch | None) -> BatchLimits | None:
+    from headrace.eventing.batches import BatchLimits
+
+    return BatchLimits(batch.size, batch.delay.total_seconds(), batch.bytes) if batch else None
+
+
 def _serve_metrics(metrics: DispatchMetrics) -> Callable[[], None]:
     from headrace.eventing.metrics import PORT_VARIABLE
 
@@ -101,6 +123,7 @@ def _serve_metrics(metrics: DispatchMetrics) -> Callable[[], None]:
 
 def _settings(app: InferenceApp, concurrency: int) -> DispatchSettings:
     from headrace.eventing.dispatch import DispatchSettings
+    from headrace.eventing.rate import RateLimit
     from headrace.eventing.results import Responder
     from headrace.eventing.retry import RetryPolicy
     from headrace.manifests.parts.filters import event_filter
@@ -119,5 +142,7 @@ def _settings(app: InferenceApp, concurrency: int) -> DispatchSettings:
             max_delay=trigger.retry.max_delay.total_seconds(),
         ),
         cold_start=trigger.cold_start.total_seconds(),
+        batch=_batch_limits(trigger.batch),
+        rate=RateLimit(limit.rate, limit.burst, trigger.partitions) if (limit := trigger.rate_limit) else None,
         wanted=event_filter(trigger.filter, trigger.filters),
     )
