@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -65,13 +66,28 @@ class Writer:
     def __init__(self) -> None:
         self.written: list[Any] = []
         self.refusal: HeadraceError | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def write(self, records: Any, done: Any, group: Any) -> None:
         """Keep it if the place in the group is given, or refuse it."""
+        self.meanwhile()
         group()
         if self.refusal:
             raise self.refusal
         self.written.append(done)
+
+
+class Listener:
+    """Is told, and does nothing."""
+
+    def assigned(self, committed: Any) -> None:
+        """Nothing."""
+
+    async def revoked(self, partitions: Any) -> None:
+        """Nothing."""
+
+    def lost(self, partitions: Any) -> None:
+        """Nothing."""
 
 
 def member() -> tuple[KafkaMember, Client, Writer]:
@@ -94,13 +110,41 @@ def test_no_polled_record_is_dropped() -> None:
 def test_a_partition_that_went_is_not_committed() -> None:
     """With the newest generation Kafka would take a commit for a partition of another member: it is not asked to."""
     made, _, writer = member()
-    made._write([], {HERE: Committed(1)})
+    made._write([], {HERE: Committed(1)}, dict(made._owned))
+    lives = dict(made._owned)
     made._owned.clear()
     with pytest.raises(UnavailableError) as refused:
-        made._write([], {HERE: Committed(2)})
+        made._write([], {HERE: Committed(2)}, lives)
     assert isinstance(refused.value, HeadraceError)
     assert refused.value.retriable, "the dispatcher drops what is not its own any more, and commits the rest"
     assert writer.written == [{HERE: Committed(1)}]
+
+
+def test_a_commit_from_an_earlier_life_of_a_partition_is_not_made() -> None:
+    """A partition that went and came back while the answers were written: its new life answers those events anew.
+
+    The group's newest generation has the partition as well, so Kafka would take the commit, and the answers come twice.
+    """
+    made, _, writer = member()
+
+    def go_and_come_back() -> None:
+        made._disown({HERE})
+        made.on_assigned([HERE])
+
+    async def commit_in_between() -> None:
+        made._loop, made._listener = asyncio.get_running_loop(), Listener()
+        await made.poll(10)
+        writer.meanwhile = go_and_come_back
+        with pytest.raises(UnavailableError):
+            await made.commit([], {HERE: Committed(1)})
+        writer.meanwhile = lambda: None
+        with pytest.raises(UnavailableError):
+            await made.commit([], {HERE: Committed(1)})
+        await made.poll(10)
+        await made.commit([], {HERE: Committed(1)})
+
+    asyncio.run(commit_in_between())
+    assert writer.written == [{HERE: Committed(1)}], "only what the listener made of the life that it was told of"
 
 
 def test_what_was_polled_before_a_partition_went_is_not_of_its_next_life() -> None:
@@ -125,7 +169,7 @@ def test_a_member_that_joined_anew_while_it_wrote_tries_again() -> None:
     made, client, writer = member()
     writer.refusal, client.ids = NameTakenError("refused"), ["me", "me", "me", "me again"]
     with pytest.raises(UnavailableError, match="anew"):
-        made._write([], {HERE: Committed(1)})
+        made._write([], {HERE: Committed(1)}, dict(made._owned))
 
 
 @pytest.mark.parametrize("refusal", [NameTakenError("refused"), TakenOverError("fenced")])
@@ -137,7 +181,7 @@ def test_a_member_whose_name_another_process_took_ends(
     made, _, writer = member()
     writer.refusal = refusal
     with pytest.raises(TakenOverError):
-        made._write([], {HERE: Committed(1)})
+        made._write([], {HERE: Committed(1)}, dict(made._owned))
 
 
 def test_a_member_that_is_refused_while_it_polls_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:

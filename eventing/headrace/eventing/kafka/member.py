@@ -16,7 +16,7 @@ import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.errors import HeadraceError, TakenOverError, UnavailableError
 from headrace.eventing.kafka.driver import ConsumerOptions, driver_of
@@ -44,6 +44,13 @@ REJOIN = 5.0
 """Seconds within which a member that was refused by its old id learns its new one."""
 REVOKE_MARGIN = 5.0
 """Seconds on top of the drain deadline before a revocation stops waiting for the loop."""
+
+
+class _Arrival(NamedTuple):
+    """A partition that came, in this life of it, with what was committed then."""
+
+    life: int
+    committed: Committed | None
 
 
 class KafkaMember:
@@ -78,6 +85,8 @@ class KafkaMember:
         self._lives = itertools.count(1)
         self._owned: dict[Partition, int] = {}
         """Ours, until a revocation ends; which of its lives here, so that nothing of an earlier one is taken for it."""
+        self._told: dict[Partition, int] = {}
+        """The life of each partition that the listener knows of; belongs to the event loop."""
         self._arrived: set[Partition] = set()
         """Assigned, and not yet told to the listener."""
         self._held: list[tuple[int, Record]] = []
@@ -95,10 +104,11 @@ class KafkaMember:
 
     async def poll(self, most: int) -> Sequence[Record]:
         """The next records."""
-        committed, records = await self._loop.run_in_executor(self._reading, self._poll, most)
+        arrived, records = await self._loop.run_in_executor(self._reading, self._poll, most)
         # A partition may have gone again while the poll that brought it was under way.
-        if still_ours := {p: known for p, known in committed.items() if p in self._owned}:
-            self._listener.assigned(still_ours)
+        if still_ours := {p: one for p, one in arrived.items() if self._owned.get(p) == one.life}:
+            self._told |= {partition: one.life for partition, one in still_ours.items()}
+            self._listener.assigned({partition: one.committed for partition, one in still_ours.items()})
         return records
 
     def reached(self) -> Mapping[Partition, int]:
@@ -111,7 +121,8 @@ class KafkaMember:
 
     async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
         """One transaction."""
-        await self._loop.run_in_executor(self._writing, self._write, records, done)
+        lives = {partition: self._told.get(partition) for partition in done}
+        await self._loop.run_in_executor(self._writing, self._write, records, done, lives)
 
     async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
         """What the group has committed, asked after the last transaction's end."""
@@ -126,10 +137,15 @@ class KafkaMember:
 
     # --- on the writing thread ---
 
-    def _write(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+    def _write(
+        self,
+        records: Sequence[OutgoingRecord],
+        done: Mapping[Partition, Committed],
+        lives: Mapping[Partition, int | None],
+    ) -> None:
         member_id = self._member_id()
         try:
-            self._writer.write(records, done, lambda: self._membership(done.keys()))
+            self._writer.write(records, done, lambda: self._membership(lives))
         except NameTakenError as fault:
             if self._joined_anew(member_id):
                 raise UnavailableError(f"joined {self._group} anew while it wrote: {fault.message}") from fault
@@ -150,8 +166,8 @@ class KafkaMember:
             time.sleep(0.05)
         return bool(now and now != member_id)
 
-    def _membership(self, partitions: AbstractSet[Partition]) -> Membership:
-        """This member's place in the group, for a commit of these partitions.
+    def _membership(self, lives: Mapping[Partition, int | None]) -> Membership:
+        """This member's place in the group, for a commit of these partitions in these lives of theirs.
 
         Asked for when the commit needs it, not at the last poll: the generation may be a newer one, and Kafka fences
         the older (KIP-447).
@@ -160,7 +176,11 @@ class KafkaMember:
         place = self._consumer.membership()
         # After the generation, never before: a revocation that ran out of its time takes the partitions away first and
         # begins the newer generation then, and with that one Kafka would take a commit for another member's partition.
-        if lost := partitions - self._owned.keys():
+        # By life: a partition that went and came back is told of anew, from what is committed now, and what was worked
+        # out in its earlier life will be answered once more.
+        if lost := [
+            partition for partition, life in lives.items() if life is None or self._owned.get(partition) != life
+        ]:
             raise UnavailableError(f"{len(lost)} partitions of {self._topic} went to another member before the commit")
         return place
 
@@ -184,7 +204,7 @@ class KafkaMember:
             self._consumer = self._driver.consumer(self._settings, options)
             self._consumer.subscribe(self._topic, self)
 
-    def _poll(self, most: int) -> tuple[Mapping[Partition, Committed | None], list[Record]]:
+    def _poll(self, most: int) -> tuple[Mapping[Partition, _Arrival], list[Record]]:
         self._reached = {}
         member_id = self._member_id()
         try:
@@ -199,7 +219,7 @@ class KafkaMember:
             _log.warning("polling again: %s", fault)
             return {}, []
 
-    def _ask(self, most: int) -> tuple[Mapping[Partition, Committed | None], list[Record]]:
+    def _ask(self, most: int) -> tuple[Mapping[Partition, _Arrival], list[Record]]:
         consumer = self._consumer
         assert consumer is not None
         if not self._held:
@@ -210,11 +230,15 @@ class KafkaMember:
         found = consumer.committed(sorted(asked)) if asked else {}
         self._reached = {} if self._held else self._positions(consumer)
         # From here on nothing fails: what is told of and delivered is so once.
-        committed = {p: known for p, known in found.items() if asked[p] and self._owned.get(p) == asked[p]}
-        self._arrived -= committed.keys()
+        arrived = {
+            p: _Arrival(life, known)
+            for p, known in found.items()
+            if (life := asked[p]) is not None and self._owned.get(p) == life
+        }
+        self._arrived -= arrived.keys()
         records = [record for life, record in self._held if self._owned.get(record.partition) == life]
         self._held = []
-        return committed, records
+        return arrived, records
 
     def _positions(self, consumer: Consumer) -> dict[Partition, int]:
         before = self._owned.copy()
