@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headrace.manifests.cluster.doctor.examine import errors, examine
+from headrace.manifests.cluster.doctor.finding import Finding
 from headrace.manifests.cluster.doctor.gpus import Need, misfit
 from headrace.manifests.cluster.doctor.versions import versions
 from headrace.manifests.cluster.plan import Plan, plan_of
@@ -16,7 +17,6 @@ from headrace.manifests.options import RenderOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headrace.manifests.cluster.doctor.finding import Finding
     from headrace.manifests.spec import InferenceApp
 
     MakeApp = Callable[..., InferenceApp]
@@ -220,6 +220,24 @@ def test_a_gpu_that_no_node_has(sound: Any, app_of: MakeApp) -> None:
     assert not errors(found(sound, app))
     sound.call(lambda: sound.store.put(node("right", 2, taint="gpu", pool="gpu")))
     assert any("fit on 1 of 3 nodes" in each.message for each in found(sound, app))
+
+
+def test_a_model_cache_needs_its_nodes(sound: Any, app_of: MakeApp) -> None:
+    """KServe keeps none unless it is told to, and on groups of nodes that somebody made."""
+    app = app_of(spec={"predictor": {"model": "s3://m/one", "cache": {"size": "1Gi", "nodeGroups": ["fast"]}}})
+    group = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "LocalModelNodeGroup", "spec": {}}
+    sound.call(lambda: sound.store.put({**group, "metadata": {"name": "slow"}}))
+    about = {"name": "inferenceservice-config", "namespace": "kserve"}
+    features(sound, **{"init-containers": "enabled"})
+    for said, on in (({}, False), ({"localModel": "{"}, False), ({"localModel": '{"enabled": true}'}, True)):
+        settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": said}
+        sound.call(lambda settings=settings: sound.store.put(settings))
+        findings = found(sound, app)
+        warned = any(each.message.startswith("KServe keeps no models") for each in findings)
+        assert warned is not on
+        assert only_error(findings).message == "there is no LocalModelNodeGroup fast; there is slow"
+    sound.call(lambda: sound.store.put({**group, "metadata": {"name": "fast"}}))
+    assert Finding("ok", "model cache", "on, with fast") in found(sound, app)
 
 
 NEED = Need("p", {"nvidia.com/gpu": 2}, {"pool": "gpu"}, ({"key": "gpu", "operator": "Exists"},))

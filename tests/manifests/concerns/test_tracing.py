@@ -9,9 +9,11 @@ import yaml
 from pydantic import ValidationError
 
 from headrace.manifests.concerns.tracing import endpoint
+from headrace.manifests.lint.engine import lint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from headrace.manifests.resource import Resource
     from headrace.manifests.spec import InferenceApp
@@ -153,6 +155,43 @@ def test_the_cluster_is_told_nothing_and_its_administrator_all(prod: MakeApp, re
         "external-domain-tls": "Enabled", "mesh-compatibility-mode": "enabled",
     }  # fmt: skip
     assert all(isinstance(value, str) for each in patches.values() for value in each.values())
+
+
+def test_kserves_own_setting_is_said_where_asked_for(prod: MakeApp, resources: Render, tmp_path: Path) -> None:
+    """With the words of KServe 0.21's client; a cluster without the field would refuse the whole service."""
+    (service,) = resources(prod(), "InferenceService")
+    assert "tracing" not in service["spec"]
+    (service,) = resources(prod(tracing={"kserve": True, "sampling": 0.25}), "InferenceService")
+    assert service["spec"]["tracing"] == {
+        "exporter": "otlp",
+        "exporterEndpoint": "http://picture-labels-collector.vision.svc.cluster.local:4318",
+        "sampler": "parentbased_traceidratio",
+        "samplerArg": "0.25",
+    }
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(service))
+    assert not [each for each in lint([str(tmp_path)]).findings if "tracing" in each.path]
+    service["spec"]["tracing"]["exporterEndpont"] = "http://a"
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(service))
+    assert [each.path for each in lint([str(tmp_path)]).findings if "tracing" in each.path]
+
+
+def test_the_settings_lie_beside_every_app_that_needs_some(plain: MakeApp, resources: Render) -> None:
+    """GPU nodes, a replica of none at first: also without traces and metrics; an app that needs none carries none."""
+
+    def settings(**spec: Any) -> dict[str, str]:
+        found = [
+            each for each in resources(plain(**spec), "ConfigMap") if "cluster-settings" in each["metadata"]["name"]
+        ]
+        return found[0]["data"] if found else {}
+
+    assert settings() == {}
+    nodes = {"selector": {"pool": "gpu"}, "tolerations": [{"key": "gpu"}], "runtimeClass": "nvidia"}
+    (features,) = settings(predictor={"nodes": nodes}).values()
+    assert set(yaml.safe_load(features)["data"]) == {
+        f"kubernetes.podspec-{name}" for name in ("nodeselector", "tolerations", "runtimeclassname")
+    }
+    first = settings(predictor={"scale": {"initial": 0}})
+    assert first == {"knative-serving.config-autoscaler.yaml": 'data:\n  allow-zero-initial-scale: "true"\n'}
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,10 @@ _REQUEST_LOG = (
 
 
 def cluster_settings(app: InferenceApp, options: RenderOptions) -> list[Resource]:
-    """A ConfigMap with one patch a ConfigMap of the cluster; none where tracing, metrics, logs and mesh ask for none.
+    """A ConfigMap with one patch a ConfigMap of the cluster; none where nothing beyond Knative's defaults is needed.
 
     Each file is used as ``kubectl patch configmap NAME -n NAMESPACE --type merge --patch-file FILE``.
     """
-    concerned = (app.spec.tracing, app.spec.metrics, app.spec.logging, app.spec.mesh, app.spec.domain)
-    if not any(concerned):
-        return []
     data = {
         f"{namespace}.{name}.yaml": to_yaml([{"data": values}])
         for (namespace, name), values in needed_settings(app, options).items()
@@ -55,6 +52,7 @@ def cluster_settings(app: InferenceApp, options: RenderOptions) -> list[Resource
 def needed_settings(app: InferenceApp, options: RenderOptions) -> Settings:
     """The keys that the app needs in the cluster's ConfigMaps, by their namespace and name."""
     found: Settings = {
+        (places.KNATIVE, "config-autoscaler"): _autoscaler(app),
         (places.KNATIVE, "config-features"): _features(app, options),
         (places.KNATIVE, "config-network"): _network(app),
         (places.KNATIVE, "config-observability"): {**_traces(app), **_serving(app)},
@@ -81,6 +79,12 @@ def _features(app: InferenceApp, options: RenderOptions) -> dict[str, str]:
     if "://" in model and not model.startswith(("pypi://", "file://")):
         flags.add("kubernetes.podspec-init-containers")
     return dict.fromkeys(sorted(flags), "enabled")
+
+
+def _autoscaler(app: InferenceApp) -> dict[str, str]:
+    """KServe leaves an initial scale of 0 out, in silence, where the cluster does not allow it."""
+    parts = (app.spec.predictor, *([app.spec.transformer] if app.spec.transformer else []))
+    return {"allow-zero-initial-scale": "true"} if any(each.scale.initial == 0 for each in parts) else {}
 
 
 def _network(app: InferenceApp) -> dict[str, str]:

@@ -21,7 +21,7 @@ from headrace.manifests.concerns.network import network
 from headrace.manifests.concerns.protection import protection
 from headrace.manifests.concerns.quota import quota
 from headrace.manifests.concerns.rollout import rollout_additions
-from headrace.manifests.concerns.tracing import tracing, tracing_additions
+from headrace.manifests.concerns.tracing import kserve_tracing, tracing, tracing_additions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,14 @@ def completed(app: InferenceApp, options: RenderOptions, resources: list[Resourc
     for each in own:
         for key, value in cost_labels(app).items():
             each["metadata"]["labels"].setdefault(key, value)
-        if each["kind"] == "InferenceService" and (app.spec.network or app.spec.mesh):
-            # Not to be reached from outside but by the domain, where there is one.
-            each["metadata"]["labels"].update(CLUSTER_LOCAL)
+        if each["kind"] == "InferenceService":
+            _complete_service(app, each)
     return resources
+
+
+def _complete_service(app: InferenceApp, service: Resource) -> None:
+    if app.spec.network or app.spec.mesh:
+        # Not to be reached from outside but by the domain, where there is one.
+        service["metadata"]["labels"].update(CLUSTER_LOCAL)
+    if traced := kserve_tracing(app):
+        service["spec"]["tracing"] = traced

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REQUESTS = {"cpu": 0.1, "memory": 256 << 20}
 MEMORY_LIMIT = 512 << 20
+SAMPLER = "parentbased_traceidratio"
 _HEALTH_PORT = 13133
 _FOLDER = "/etc/otelcol"
 _FILE = "config.yaml"
@@ -57,12 +58,25 @@ def tracing_additions(app: InferenceApp, options: RenderOptions, role: str) -> P
         env={
             "OTEL_EXPORTER_OTLP_ENDPOINT": str(endpoint(app)),
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER": SAMPLER,
             "OTEL_TRACES_SAMPLER_ARG": f"{part.sampling:g}",
             "OTEL_PROPAGATORS": "tracecontext,baggage",
             "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in about.items()),
         }
     )
+
+
+def kserve_tracing(app: InferenceApp) -> Resource:
+    """KServe's ``spec.tracing``; empty unless asked for, since a cluster of an earlier build refuses the field."""
+    part = app.spec.tracing
+    if part is None or not part.kserve:
+        return {}
+    return {
+        "exporter": "otlp",
+        "exporterEndpoint": str(endpoint(app)),
+        "sampler": SAMPLER,
+        "samplerArg": f"{part.sampling:g}",
+    }
 
 
 def _name(app: InferenceApp) -> str:

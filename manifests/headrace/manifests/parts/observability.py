@@ -42,6 +42,9 @@ class Tracing(Part):
     collector: Collector | None = None
     """The collector to render, where no endpoint is named."""
 
+    kserve: bool = False
+    """Say it in KServe's own `spec.tracing` too, for clusters whose InferenceService has that field (new in 0.21)."""
+
     @field_validator("collector")
     @classmethod
     def _one_of_two(cls, value: Collector | None, info: ValidationInfo) -> Collector | None:

@@ -40,7 +40,7 @@ _CLUSTER_WIDE = {
     "networking.internal.knative.dev/v1alpha1": "ClusterDomainClaim",
     "rbac.authorization.k8s.io/v1": "ClusterRole ClusterRoleBinding",
     "scheduling.k8s.io/v1": "PriorityClass",
-    "serving.kserve.io/v1alpha1": "LocalModelCache",
+    "serving.kserve.io/v1alpha1": "LocalModelCache LocalModelNodeGroup",
 }
 
 

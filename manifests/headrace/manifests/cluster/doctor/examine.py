@@ -9,6 +9,7 @@ from headrace.manifests.cluster.doctor.gpus import gpus
 from headrace.manifests.cluster.doctor.kafka import kafka
 from headrace.manifests.cluster.doctor.kinds import kinds, namespaces, needed
 from headrace.manifests.cluster.doctor.kserve import kserve
+from headrace.manifests.cluster.doctor.model_cache import model_cache
 from headrace.manifests.cluster.doctor.rights import rights
 from headrace.manifests.cluster.doctor.settings import settings
 from headrace.manifests.cluster.doctor.versions import versions
@@ -42,6 +43,7 @@ async def examine(api: ClusterApi, plan: Plan, apps: Sequence[InferenceApp], opt
         *await allowed_or("rights", rights(api, plan, found)),
         *(await settings(api, apps, options) if apps else []),
         *await allowed_or("gpus", gpus(api, plan, found)),
+        *await allowed_or("model cache", model_cache(api, plan, found)),
         *(await allowed_or("kafka", kafka(api, options, found)) if apps else []),
     ]
 
