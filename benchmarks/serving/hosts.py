@@ -84,7 +84,7 @@ def kserve_command(target: str, http_port: int, grpc_port: int, *, quiet: bool =
 def headrace_command(target: str, http_port: int, grpc_port: int) -> list[str]:
     """``headrace serve`` with this model."""
     own = ["--class", target, "--name", "m", "--host", "127.0.0.1", "--http-port", str(http_port)]
-    grpc = ["--grpc-port", str(grpc_port)] if grpc_port else []
+    grpc = ["--grpc-port", str(grpc_port or free_port())]
     return [sys.executable, "-m", "headrace.cli.main", "serve", *own, *grpc]
 
 

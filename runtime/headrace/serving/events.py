@@ -198,6 +198,8 @@ def _read(request: Request, mode: Mode) -> CloudEvent | InvalidEventError:
 
 def _headers_for(event: CloudEvent, headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that the model sees: those of the request, as if the event had come alone in binary mode."""
+    if event.content_type is not None:
+        return seen_headers(event, headers, headers)
     named = {name: value for name, value in headers.items() if name not in ("content-type", "content-length")}
     return seen_headers(event, headers, named)
 

@@ -154,12 +154,15 @@ class HostedModel:
         response_headers: dict[str, str] = {}
         prepared = await self._prepared(payload, headers)
         call = (prepared, headers, response_headers)
-        with self._times.predict():
+        began = time.perf_counter()
+        try:
             if self._batcher is None:
                 given = self._call_predict(call)
             else:
                 given = await self._batcher.submit(call, deadline_of(headers))
             answer = await _settled(given)
+        finally:
+            self._times.predicted(time.perf_counter() - began)
         return await self._finished(answer, headers, response_headers), response_headers
 
     async def _answer_all(self, calls: Sequence[tuple[Any, dict[str, str]]]) -> list[Outcome]:

@@ -29,6 +29,9 @@ class Metrics:
             "headrace_http_requests", "Requests answered.", ("method", "status"), registry=self._registry
         )
         self._events = Counter("headrace_events", "Events answered.", ("model", "outcome"), registry=self._registry)
+        # Looking a child up by its labels costs more than counting.
+        self._request_counts: dict[tuple[str, int], Counter] = {}
+        self._event_counts: dict[tuple[str, str], Counter] = {}
         self._taken = Gauge(
             "headrace_model_requests", "Requests taken on, not yet answered.", ("model",), registry=self._registry
         )
@@ -39,11 +42,17 @@ class Metrics:
 
     def request(self, method: str, status: int) -> None:
         """Count a request that was answered."""
-        self._requests.labels(method, str(status)).inc()
+        counter = self._request_counts.get((method, status))
+        if counter is None:
+            counter = self._request_counts[method, status] = self._requests.labels(method, str(status))
+        counter.inc()
 
     def event(self, model: str, outcome: str, count: int = 1) -> None:
         """Count an event that was answered, or several alike."""
-        self._events.labels(model, outcome).inc(count)
+        counter = self._event_counts.get((model, outcome))
+        if counter is None:
+            counter = self._event_counts[model, outcome] = self._events.labels(model, outcome)
+        counter.inc(count)
 
     def page(self) -> bytes:
         """Everything, in Prometheus' text format; with KServe's histograms and the process's own numbers."""
@@ -61,11 +70,6 @@ class ModelTimes:
     def preprocess(self) -> AbstractContextManager[object]:
         """Time one ``preprocess``."""
         timer: AbstractContextManager[object] = self._pre.time()
-        return timer
-
-    def predict(self) -> AbstractContextManager[object]:
-        """Time one ``predict``, its wait in the queue included."""
-        timer: AbstractContextManager[object] = self._predict.time()
         return timer
 
     def predicted(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _PARAMETER = re.compile(r"\\\{(\w+)\\\}")
 
@@ -63,6 +64,7 @@ ROUTES = (
 )
 
 
+@lru_cache(maxsize=1024)
 def find(method: str, path: str) -> Found | Refused:
     """The first route that takes this method at this path; else why there is none.
 

@@ -27,6 +27,9 @@ _SERVER_ERROR = 500
 @contextmanager
 def entered(span: Span, context: Context) -> Iterator[Span]:
     """Make ``span`` current within ``context`` (its baggage too), and end it when the block ends."""
+    if span is trace.INVALID_SPAN and not context:
+        yield span
+        return
     token = otel_context.attach(trace.set_span_in_context(span, context))
     try:
         yield span
@@ -40,6 +43,8 @@ def entered(span: Span, context: Context) -> Iterator[Span]:
 
 def server_span(name: str, request: Request, route: str, context: Context, *, links: Sequence[Link] = ()) -> Span:
     """The SERVER span of an HTTP request (semantic conventions, HTTP server)."""
+    if not context and not tracing.active():
+        return trace.INVALID_SPAN
     attributes = {
         "http.request.method": request.method,
         "http.route": route,
@@ -87,5 +92,8 @@ def answered(span: Span, status: int) -> None:
 @contextmanager
 def step(name: str) -> Iterator[Span]:
     """An INTERNAL span around a hook of the model, child of the current one."""
+    if not tracing.active():
+        yield trace.INVALID_SPAN
+        return
     with tracing.recorded(_TRACER.start_span(name)) as span:
         yield span

@@ -33,7 +33,8 @@ def tracer(name: str) -> Tracer:
 
 def active() -> bool:
     """Whether spans of this process go anywhere: without, a context is passed on as it came, and no span is made."""
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    # The public function reads the environment whenever there is no provider, which is the very case to be quick in.
+    return trace._TRACER_PROVIDER is not None  # noqa: SLF001
 
 
 def configure(service: str, environment: Mapping[str, str] = os.environ) -> TracerProvider | None:
@@ -89,6 +90,8 @@ def inject(span: Span, context: Context | None = None) -> dict[str, str]:
         span: The current span.
         context: Where baggage to pass on is taken from; none where None.
     """
+    if span is trace.INVALID_SPAN and context is None:
+        return {}
     return carrier(child_of(span, context))
 
 

@@ -47,17 +47,19 @@ def mode_of(headers: Mapping[str, str]) -> Mode | None:
     Raises:
         InvalidEventError: a CloudEvents format other than JSON.
     """
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = headers.get("content-type", "").lower()
+    if "cloudevents" not in content_type:
+        # A message that has any ce- header means to be an event: a forgotten ce-id is an error, not plain JSON.
+        event = "ce-id" in headers or any(name.startswith("ce-") for name in headers)
+        return Mode.BINARY if event else None
+    media_type = content_type.partition(";")[0].strip()
     if media_type == json_format.BATCH:
         return Mode.BATCHED
     if media_type == json_format.STRUCTURED:
         return Mode.STRUCTURED
     if media_type.startswith("application/cloudevents"):
         raise InvalidEventError(f"CloudEvents format {media_type!r} is not supported; send JSON or binary mode")
-    # A message that has any ce- header means to be an event: a forgotten ce-id is an error, not plain JSON.
-    if any(name.startswith("ce-") for name in headers):
-        return Mode.BINARY
-    return None
+    return Mode.BINARY if any(name.startswith("ce-") for name in headers) else None
 
 
 def read_binary(message: HttpMessage) -> CloudEvent:
@@ -66,7 +68,10 @@ def read_binary(message: HttpMessage) -> CloudEvent:
     Raises:
         InvalidEventError: an attribute is missing or malformed.
     """
-    attributes = {name[3:]: _decode(name, value) for name, value in message.headers.items() if name.startswith("ce-")}
+    attributes = {name[3:]: value for name, value in message.headers.items() if name.startswith("ce-")}
+    text = "".join(attributes.values())
+    if "%" in text or '"' in text:
+        attributes = {name: _decode(f"ce-{name}", value) for name, value in attributes.items()}
     if content_type := message.headers.get("content-type"):
         attributes["datacontenttype"] = content_type
     return new_event(attributes, message.body or None)
@@ -74,9 +79,13 @@ def read_binary(message: HttpMessage) -> CloudEvent:
 
 def write_binary(event: CloudEvent) -> HttpMessage:
     """The event as ``ce-*`` headers, ``content-type`` and a body of its data."""
-    headers = {f"ce-{name}": _encode(v) for name, v in event.attributes.items() if name != "datacontenttype"}
-    if event.content_type is not None:
-        headers["content-type"] = event.content_type
+    attributes = dict(event.attributes)
+    content_type = attributes.pop("datacontenttype", None)
+    headers = {f"ce-{name}": value for name, value in attributes.items()}
+    if _ENCODED.search("".join(attributes.values())):
+        headers = {name: _encode(value) for name, value in headers.items()}
+    if content_type is not None:
+        headers["content-type"] = content_type
     return HttpMessage(headers, event.data or b"")
 
 

@@ -65,7 +65,7 @@ class Told:
         """The batcher's loop."""
         return self._loop
 
-    def set_result(self, times: RunTimes) -> None:
+    def set_result(self, times: RunTimes | None) -> None:
         """The run has ended, well or not: that stands in each member."""
         self._then(self._batch, times)
 
@@ -108,6 +108,7 @@ class Batcher:
         self._ahead = Ahead(f"{worker.name}-ahead")
         self._limits = limits
         self._line = Line(limits)
+        self._alone: list[Member] = []
         self._company = Company(limits)
         self._watcher = watcher
         self._running: list[Sequence[Member]] = []
@@ -166,8 +167,8 @@ class Batcher:
 
     def _join(self, members: Sequence[Member]) -> None:
         if self._hooks is None:
-            # Straight to the thread, whose own queue is the line: it takes one after another without the loop's help.
-            self._send(partial(self._runs.each, members), members, self._settle)
+            self._alone += members
+            self._come()
             return
         for member in members:
             self._line.join(member)
@@ -236,8 +237,21 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._alone:
+            # Straight to the thread, whose own queue is the line: it takes one after another without the loop's help.
+            members, self._alone = self._alone, []
+            self._send(partial(self._each, members, self._loop()), members, self._broken)
         while self.waiting and self._may_begin():
             self._begin(self._line.take())
+
+    def _each(self, members: Sequence[Member], loop: asyncio.AbstractEventLoop) -> None:
+        """In the model's thread."""
+        for done, times in self._runs.each(members):
+            self._worker.tell(Told(loop, done, self._settle), times)
+
+    def _broken(self, members: Sequence[Member], times: RunTimes | None) -> None:
+        """All are told already, unless the thread could not go on."""
+        self._settle(members, times)
 
     def _may_begin(self) -> bool:
         if len(self._running) >= _AT_A_TIME:
@@ -261,7 +275,7 @@ class Batcher:
         self._running.append(batch)
         self._send(partial(self._runs.run, batch, prepared), batch, self._ended)
 
-    def _send(self, run: Callable[[], RunTimes], batch: Sequence[Member], then: Landing) -> None:
+    def _send(self, run: Callable[[], RunTimes | None], batch: Sequence[Member], then: Landing) -> None:
         # In an empty context: what serves several callers must not carry the trace of the first.
         self._worker.send(run, contextvars.Context(), Told(self._loop(), batch, then))
 

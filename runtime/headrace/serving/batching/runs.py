@@ -14,12 +14,14 @@ from headrace.serving.batching import spans
 from headrace.serving.execution.worker import exception_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from headrace.models.batching import Batchable
     from headrace.serving.batching.member import Call, Member
     from headrace.serving.execution.ahead import Prepared
 
+_TOGETHER = 0.0005
+"""Seconds of runs whose answers go to the loop together."""
 RunTimes = tuple[float, float]
 """When the first run of a batch began and the last one ended, on the monotonic clock."""
 
@@ -65,14 +67,24 @@ class Runs:
             self._attempt(present, prepared)
         return began, time.monotonic()
 
-    def each(self, members: Sequence[Member]) -> RunTimes:
-        """Answer every member that still waits by a run of its own."""
+    def each(self, members: Sequence[Member]) -> Iterator[tuple[list[Member], RunTimes]]:
+        """Answer every member that still waits by a run of its own; yields them as they are done.
+
+        Where runs are short, several are yielded together: waking the loop costs more than such a run.
+        """
         began = time.monotonic()
+        done: list[Member] = []
         for member in members:
             member.waiting.end()
             if not member.left:
                 self._attempt([member], None)
-        return began, time.monotonic()
+            done.append(member)
+            now = time.monotonic()
+            if now - began > _TOGETHER:
+                yield done, (began, now)
+                began, done = now, []
+        if done:
+            yield done, (began, time.monotonic())
 
     def _attempt(self, members: Sequence[Member], prepared: Prepared | None) -> None:
         started = spans.of_run(members)
