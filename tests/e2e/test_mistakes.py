@@ -68,6 +68,8 @@ def test_what_needs_a_cluster_is_refused_here(tmp_path: Path) -> None:
         (["trace", "x"], "No traces at"),
         (["status"], "Nothing is up"),
         (["down"], "Nothing is up"),
+        (["pause", "a"], "Nothing is up"),
+        (["resume", "a"], "Nothing is up"),
         (["logs"], "No logs"),
         (["dispatch", "-f", "nowhere.yaml", "--app", "a"], "nowhere.yaml does not exist"),
     ],

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.gate import Gate
     from headrace.eventing.ledger import Attempts
+    from headrace.eventing.pausing import Valve
     from headrace.eventing.rate import Pace
     from headrace.eventing.results import Responder
     from headrace.eventing.retry import RetryPolicy
@@ -72,6 +73,7 @@ class Courier:
         gate: Says when the receiver is there.
         capacity: Says when it wants to be left alone.
         pace: Says how fast it is asked.
+        valve: Says whether it is asked at all.
         policy: When to try again.
         identity: Who answers, for receivers whose replies are no results of Headrace's.
         clock: Time.
@@ -86,6 +88,7 @@ class Courier:
         gate: Gate,
         capacity: Capacity,
         pace: Pace,
+        valve: Valve,
         policy: RetryPolicy,
         identity: Responder,
         clock: Clock,
@@ -96,6 +99,7 @@ class Courier:
         self._gate = gate
         self._capacity = capacity
         self._pace = pace
+        self._valve = valve
         self._policy = policy
         self._identity = identity
         self._clock = clock
@@ -149,6 +153,7 @@ class Courier:
 
     async def _admitted(self, span: Span, context: Context) -> _Fault | None:
         """Wait until the sink wants an event; the fault where it is not to be had."""
+        await self._valve.passed()
         await self._capacity.opened()
         try:
             waited = await self._gate.passed(context)

@@ -28,12 +28,13 @@ from headrace.eventing.lanes import Lanes, Ordering, lane_of
 from headrace.eventing.ledger import Ledger
 from headrace.eventing.metrics import DispatchMetrics
 from headrace.eventing.outcome import Settler
+from headrace.eventing.pausing import Valve
 from headrace.eventing.rate import Pace
 from headrace.eventing.retry import RetryPolicy
 from headrace.eventing.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
     from headrace.eventing.batches import BatchLimits
@@ -90,9 +91,18 @@ class Dispatcher:
         sink: The receiver.
         settings: What to do.
         clock: Time.
+        paused: Whether nothing new shall be delivered now; asked at least twice a second.
     """
 
-    def __init__(self, log: EventLog, sink: Sink, settings: DispatchSettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        sink: Sink,
+        settings: DispatchSettings,
+        clock: Clock | None = None,
+        *,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.metrics = DispatchMetrics()
         """What it counts."""
         self._log = log
@@ -104,6 +114,8 @@ class Dispatcher:
         self._lanes: Lanes[Work] = Lanes()
         self._throttled = False
         self._pace = Pace(settings.rate, self._clock)
+        self._valve = Valve(paused)
+        self.metrics.watch("paused", "1 while nothing new is delivered.", lambda: int(not self._valve.is_open))
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
         capacity = Capacity(settings.concurrency, longest=settings.cold_start, clock=self._clock)
         self.metrics.watch("concurrency", "Requests that may be under way at once.", lambda: int(capacity.bound))
@@ -116,6 +128,7 @@ class Dispatcher:
             gate=gate,
             capacity=capacity,
             pace=self._pace,
+            valve=self._valve,
             policy=settings.retry,
             identity=settings.identity,
             clock=self._clock,
@@ -145,6 +158,7 @@ class Dispatcher:
             while not stop.is_set():
                 if committer.done():
                     committer.result()
+                self._valve.look()
                 self._log.pause(self._paused())
                 records = await self._poll(stopping)
                 for record in records:
@@ -203,7 +217,7 @@ class Dispatcher:
             len(self._work) <= self._settings.most_open // 2 and self._open_bytes <= self._settings.most_open_bytes // 2
         )
         self._throttled = full or (self._throttled and not emptied)
-        if self._throttled:
+        if self._throttled or not self._valve.is_open:
             return frozenset(self._ledgers)
         return {partition for partition, ledger in self._ledgers.items() if ledger.full}
 

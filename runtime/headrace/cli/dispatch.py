@@ -40,8 +40,9 @@ def dispatch(
     """Deliver a topic's events to an app's model, and its answers to Kafka, until SIGTERM or Ctrl-C.
 
     Reads K_SINK (where to deliver), HEADRACE_WAKE (comma-separated base URLs whose readiness is asked before the
-    first delivery, so that a chain that is scaled to zero starts at once), POD_NAME (names this member) and
-    HEADRACE_METRICS_PORT (serves metrics for Prometheus there).
+    first delivery, so that a chain that is scaled to zero starts at once), POD_NAME (names this member),
+    HEADRACE_METRICS_PORT (serves metrics for Prometheus there) and HEADRACE_PAUSE_FILE (while this file is there,
+    nothing new is delivered).
     """
     from headrace.manifests.loading import load_apps
 
@@ -92,7 +93,7 @@ async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: i
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    dispatcher = Dispatcher(member, sink, settings)
+    dispatcher = Dispatcher(member, sink, settings, paused=_pause_switch(app))
     end_metrics = _serve_metrics(dispatcher.metrics)
     typer.echo(f"dispatching {app.spec.trigger.topic} of {kafka.bootstrap} to {url}")
     try:
@@ -102,6 +103,24 @@ async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: i
         await sink.close()
         if provider:
             provider.shutdown()
+
+
+def _pause_switch(app: InferenceApp) -> Callable[[], bool]:
+    """Whether the file is there that pauses the app: the one that is named, else that of `headrace pause`."""
+    from headrace.local.state import HOME_VARIABLE, Home
+
+    named = os.environ.get("HEADRACE_PAUSE_FILE")
+    if not named and not os.environ.get(HOME_VARIABLE):
+        return lambda: False  # a pod has no home; KEDA pauses it
+    file = Path(named) if named else Home.of().pause_file(app.name)
+
+    def is_there() -> bool:
+        try:
+            return file.exists()
+        except OSError:  # not to be looked at: nobody has put it there for us
+            return False
+
+    return is_there
 
 
 def _batch_limits(batch: Batch | None) -> BatchLimits | None:

@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "audit": "Compare events with their results: lost, late, or twice?",
     "trace": "Print the trace of an event as a tree with durations.",
     "down": "Stop the running `headrace up`.",
+    "pause": "Hold back an app's events until `headrace resume`.",
+    "resume": "Let a paused app have its events again.",
     "logs": "Print what the processes of `headrace up` wrote.",
     "status": "Show what the running `headrace up` does, or with --cluster how the apps stand in a cluster.",
     "render": "Print the Kubernetes manifests of a headrace.yaml.",

@@ -106,7 +106,7 @@ def _workload_row(workload: WorkloadStatus) -> tuple[str, ...]:
     restarts = f"{workload.restarts} restarts" if workload.restarts else ""
     return (
         f"{workload.namespace}/{workload.name}",
-        workload.state,
+        "paused" if workload.paused and workload.state == "running" else workload.state,
         "",
         "",
         "",

@@ -77,4 +77,6 @@ def _welcome(twin: Twin, apps: list[InferenceApp]) -> str:
         host = f"http://{app.name}.{app.namespace}.localhost:{twin.ingress_url.rpartition(':')[2].rstrip('/')}"
         answers = f" -> {app.result_topic}" if app.result_topic else ""
         lines.append(f"app      {app.name}: {app.spec.trigger.topic}{answers}, {host}")
+        if twin.home.pause_file(app.name).exists():
+            lines.append(f"paused   {app.name}: its events wait until `headrace resume {app.name}`")
     return "\n".join([*lines, "Ctrl-C stops it all."])

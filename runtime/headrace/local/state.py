@@ -76,6 +76,10 @@ class Home:
         self.kafka = path / "kafka"
         self._lock: int | None = None
 
+    def pause_file(self, app: str) -> Path:
+        """The file that is there while the app is paused, whether it is up or not."""
+        return self.path / "paused" / app
+
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Home:
         """``$HEADRACE_HOME``, else ``headrace`` in ``$XDG_STATE_HOME``, which is ``~/.local/state`` by default."""

@@ -77,6 +77,8 @@ class WorkloadStatus:
     restarts: int
     problem: str
     """The last line before it died; empty when it never did."""
+    paused: bool = False
+    """Whether `headrace pause` holds its events back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ class Twin:
                     pid=supervisor.pid,
                     restarts=supervisor.restarts,
                     problem=supervisor.problem,
+                    paused=self.home.pause_file(workload.name.name.removesuffix("-dispatcher")).exists(),
                 )
                 for workload, supervisor in self._supervisors
             ),

@@ -108,6 +108,8 @@ class Delivery:
     receiver: Receiver
     process: subprocess.Popen[str]
     log: Path
+    pause: Path
+    """The file that pauses it."""
 
     def publish(self, *events: CloudEvent) -> None:
         """Publish to its topic."""
@@ -156,6 +158,7 @@ def dispatching(folder: Path, trigger: dict[str, Any], receiver: Receiver, *, ka
         "HEADRACE_HOME": str(folder),
         "HEADRACE_HOST": "127.0.0.1",
         "HEADRACE_METRICS_PORT": "0",
+        "HEADRACE_PAUSE_FILE": str(folder / "pause"),
         "POD_NAME": "app-dispatcher",
     }
     words = ["dispatch", "-f", str(folder / "headrace.yaml"), "--app", "app", "--kafka", kafka, "--sink", receiver.url]
@@ -164,7 +167,7 @@ def dispatching(folder: Path, trigger: dict[str, Any], receiver: Receiver, *, ka
             [sys.executable, "-m", "headrace.cli.main", *words], env=around, stdout=output, stderr=output, text=True
         )
     try:
-        yield Delivery(kafka, receiver, process, log)
+        yield Delivery(kafka, receiver, process, log, folder / "pause")
     finally:
         process.terminate()
         process.wait(60)
