@@ -61,6 +61,11 @@ class CloudEvent:
         """A copy with these attributes set; nothing is validated, so pass values of the program's own only."""
         return CloudEvent(MappingProxyType({**self.attributes, **changes}), self.data)
 
+    def without(self, *names: str) -> CloudEvent:
+        """A copy without these attributes; those that it does not have are no matter."""
+        kept = {name: value for name, value in self.attributes.items() if name not in names}
+        return CloudEvent(MappingProxyType(kept), self.data)
+
 
 def new_event(attributes: Mapping[str, str], data: bytes | None = None) -> CloudEvent:
     """A validated event from outside attributes.

@@ -30,7 +30,7 @@ PROBLEM_PREFIX = "urn:headrace:error:"
 """Problem types are this and the error's ``code``: stable names, not addresses to visit (RFC 9457 section 3.1.1)."""
 
 _TRACE = ("traceparent", "tracestate")
-_KEPT = ("subject", "partitionkey")
+_KEPT = ("subject", "partitionkey", "hrreplay")
 _STATUS = {
     "invalid-event": HTTPStatus.BAD_REQUEST,
     "invalid-input": HTTPStatus.BAD_REQUEST,

@@ -25,6 +25,8 @@ COMMANDS: dict[str, str] = {
     "results": "Print the results of a topic, live with --follow.",
     "dead-letters": "Events that failed for good: list, send back, or drop them.",
     "audit": "Compare events with their results: lost, late, or twice?",
+    "record": "Keep a range of a topic as a file of CloudEvents.",
+    "replay": "Send recorded events through a model once more, and keep what it answers.",
     "trace": "Print the trace of an event as a tree with durations.",
     "down": "Stop the running `headrace up`.",
     "pause": "Hold back an app's events until `headrace resume`.",

@@ -1,0 +1,145 @@
+"""A run as it was ordered: kept in a folder of its own, so that it can be taken up again after anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from headrace.errors import ConfigurationError
+from headrace.eventing.log import Partition
+from headrace.eventing.replay.choice import Choice
+from headrace.eventing.replay.pace import AsItComes, FixedRate, OriginalTiming
+from headrace.eventing.replay.source import RecordingFile, TopicRange
+from headrace.eventing.replay.store import FileStore, TopicStore, write_whole
+
+if TYPE_CHECKING:
+    from headrace.eventing.replay.pace import Pace
+    from headrace.eventing.replay.source import Source
+    from headrace.eventing.replay.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of one partition."""
+
+    topic: str
+    number: int
+    begin: int
+    end: int
+    """The offset behind the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does; it never changes once the run has begun."""
+
+    run: str
+    target: str
+    """URL that the events are posted to."""
+    kafka: str
+    ranges: tuple[Range, ...] = ()
+    """What of a topic is replayed; empty for a recording."""
+    recording: str = ""
+    """Path of a file of CloudEvents."""
+    end: int | None = None
+    """Of a recording, the line behind the last; None for all."""
+    filter: str = ""
+    """CESQL."""
+    share: float = 1.0
+    rate: float = 0.0
+    """Events a second; 0 for as fast as it goes."""
+    speed: float = 0.0
+    """Times as fast as the events were published; 0 for no regard to that."""
+    results_topic: str = ""
+    results_file: str = ""
+    rejected: str = ""
+    """Topic of dead letters where results go to a topic."""
+    ordering: str = "none"
+    concurrency: int = 16
+    timeout: float = 60.0
+    """Seconds for one answer."""
+    attempts: int = 5
+    identity: tuple[str, str, str, str] = ("", "replay", "replay", "")
+    """Namespace, app, model and version, for answers that the receiver does not name itself."""
+    strict: bool = False
+    """End with the first event that fails for good."""
+    started: str = field(default="")
+    """RFC 3339."""
+
+    def choice(self) -> Choice:
+        """Which events."""
+        from headrace.eventing.filters import compile_filters  # noqa: PLC0415  # brings the grammar: only where asked
+
+        return Choice(compile_filters([{"cesql": self.filter}]) if self.filter else None, self.share)
+
+    def pace(self) -> Pace:
+        """How fast."""
+        if self.speed:
+            return OriginalTiming(self.speed)
+        return FixedRate(self.rate) if self.rate else AsItComes()
+
+    def source(self) -> Source:
+        """What is replayed."""
+        if self.recording:
+            return RecordingFile(Path(self.recording), self.end)
+        begins = {Partition(part.topic, part.number): part.begin for part in self.ranges}
+        ends = {Partition(part.topic, part.number): part.end for part in self.ranges}
+        return TopicRange(self.kafka, begins, ends, by_time=bool(self.speed))
+
+    def store(self, folder: Path) -> Store:
+        """Where answers and progress go."""
+        if self.results_topic:
+            foreign = bool(self.recording)
+            return TopicStore(self.kafka, self.run, results=self.results_topic, rejected=self.rejected, foreign=foreign)
+        results = Path(self.results_file) if self.results_file else None
+        return FileStore(results, folder / "rejected.jsonl", folder / "progress.json")
+
+
+class Runs:
+    """The folder of all runs, one folder each.
+
+    Args:
+        path: It is made when the first run is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def folder(self, run: str) -> Path:
+        """Where a run keeps what it knows."""
+        return self._path / run
+
+    def keep(self, plan: Plan) -> None:
+        """Keep a new run.
+
+        Raises:
+            ConfigurationError: the folder cannot be written to.
+        """
+        folder = self.folder(plan.run)
+        try:
+            folder.mkdir(parents=True)
+            write_whole(folder / "plan.json", orjson.dumps(asdict(plan), option=orjson.OPT_INDENT_2))
+        except OSError as fault:
+            raise ConfigurationError(f"Cannot keep the run in {folder}: {fault.strerror}") from fault
+
+    def find(self, run: str) -> Plan:
+        """A run that was begun earlier.
+
+        Raises:
+            ConfigurationError: there is none of that id; the message names those that there are.
+        """
+        try:
+            kept: dict[str, Any] = orjson.loads((self.folder(run) / "plan.json").read_bytes())
+        except OSError:
+            known = ", ".join(self.names()) or "none"
+            raise ConfigurationError(f"There is no run {run!r} in {self._path}", hint=f"there is {known}") from None
+        ranges = tuple(Range(**part) for part in kept.pop("ranges"))
+        identity = tuple(kept.pop("identity"))
+        return Plan(**kept, ranges=ranges, identity=identity)
+
+    def names(self) -> list[str]:
+        """The ids of all runs."""
+        return sorted(file.parent.name for file in self._path.glob("*/plan.json"))

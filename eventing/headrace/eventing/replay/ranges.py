@@ -1,0 +1,129 @@
+"""From what a user asks of a topic to offsets: by time, by offset, up to a group's position or a number of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headrace.errors import ConfigurationError
+from headrace.eventing.kafka.scan import Scanner
+from headrace.eventing.log import Partition
+from headrace.eventing.replay.plan import Range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from headrace.eventing.log import Record
+    from headrace.eventing.replay.choice import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which part of a topic; all of it where nothing is said."""
+
+    topic: str
+    since: datetime | None = None
+    """Records of this time or later."""
+    until: datetime | None = None
+    """Records from before this time."""
+    offsets: Mapping[int, tuple[int, int | None]] = field(default_factory=dict)
+    """By partition, the first offset and the one behind the last; partitions that are not named are left out. Empty
+    for all partitions."""
+    group: str | None = None
+    """Only what this consumer group has done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What of it there is."""
+
+    ranges: tuple[Range, ...]
+    missing: tuple[str, ...] = ()
+    """What was asked for and is there no more, one sentence each."""
+
+    @property
+    def records(self) -> int:
+        """How many offsets the ranges span: at least as many as there are records."""
+        return sum(part.end - part.begin for part in self.ranges)
+
+
+def find_ranges(kafka: str, wanted: Wanted) -> Found:
+    """The offsets that are there now.
+
+    Raises:
+        ConfigurationError: there is no such topic or partition.
+        UnavailableError: no broker answers.
+    """
+    with Scanner(kafka, group=wanted.group) as scanner:
+        first, last = scanner.begins(wanted.topic), scanner.ends(wanted.topic)
+        begins, ends = dict(first), dict(last)
+        if wanted.since:
+            begins = _at(scanner, wanted.topic, wanted.since, last)
+        if wanted.until:
+            ends = _at(scanner, wanted.topic, wanted.until, last)
+        if wanted.group:
+            known = scanner.committed(wanted.topic)
+            ends = {p: min(end, done.offset if (done := known[p]) else 0) for p, end in ends.items()}
+    if wanted.offsets:
+        begins, ends = _between(wanted, begins, ends)
+    missing = tuple(_missing(partition, begins[partition], first[partition]) for partition in sorted(begins))
+    ranges = tuple(
+        Range(*partition, begin, max(begin, ends[partition]))
+        for partition, begin in sorted((p, max(begin, first[p])) for p, begin in begins.items())
+    )
+    return Found(ranges, tuple(filter(None, missing)))
+
+
+def limited(kafka: str, found: Found, choice: Choice, limit: int) -> Found:
+    """The ranges cut behind the ``limit``-th event of the choice: so the run has an end that never moves.
+
+    Raises:
+        UnavailableError: the broker stopped answering.
+    """
+    begins = {Partition(part.topic, part.number): part.begin for part in found.ranges}
+    ends = {Partition(part.topic, part.number): part.end for part in found.ranges}
+    with Scanner(kafka) as scanner:
+        reached = dict(begins)
+        for record in first_chosen(scanner.read(begins, ends), choice, limit):
+            reached[record.partition] = record.offset + 1
+    return Found(tuple(Range(*p, begin, reached[p]) for p, begin in begins.items()), found.missing)
+
+
+def first_chosen(records: Iterable[Record], choice: Choice, limit: int) -> Iterator[Record]:
+    """The first ``limit`` records of the choice."""
+    taken = 0
+    for record in records:
+        if choice.takes(record):
+            yield record
+            taken += 1
+            if taken >= limit:
+                return
+
+
+def _at(scanner: Scanner, topic: str, moment: datetime, ends: Mapping[Partition, int]) -> dict[Partition, int]:
+    """By partition, the first offset of that time or later; the end where there is none."""
+    found = scanner.at(topic, int(moment.timestamp() * 1000))
+    return {partition: end if (offset := found.get(partition)) is None else offset for partition, end in ends.items()}
+
+
+def _between(
+    wanted: Wanted, begins: Mapping[Partition, int], ends: Mapping[Partition, int]
+) -> tuple[dict[Partition, int], dict[Partition, int]]:
+    chosen: dict[Partition, tuple[int, int | None]] = {}
+    for number, part in wanted.offsets.items():
+        partition = Partition(wanted.topic, number)
+        if partition not in ends:
+            known = ", ".join(str(p.number) for p in sorted(ends))
+            raise ConfigurationError(f"{wanted.topic} has no partition {number}", hint=f"it has {known}")
+        chosen[partition] = part
+    # A given begin may lie before what is there: that is said, and not passed over. A given end cannot lie behind it.
+    starts = {p: begin if not wanted.since else max(begin, begins[p]) for p, (begin, _) in chosen.items()}
+    stops = {p: ends[p] if end is None else min(end, ends[p]) for p, (_, end) in chosen.items()}
+    return starts, stops
+
+
+def _missing(partition: Partition, asked: int, first: int) -> str:
+    if asked >= first:
+        return ""
+    return f"{partition.topic}/{partition.number}: offsets {asked} to {first - 1} are gone: retention has removed them"

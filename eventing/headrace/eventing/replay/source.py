@@ -1,0 +1,122 @@
+"""Where replayed events come from: a part of each of some partitions, read in order, as often as need be."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from headrace.errors import ConfigurationError
+from headrace.eventing.kafka.scan import Scanner
+from headrace.eventing.log import Partition
+from headrace.eventing.replay.recording import load_recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from headrace.eventing.log import Record
+
+
+class Source(Protocol):
+    """Records to be replayed; what it holds never changes while a run lasts."""
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """Its partitions."""
+
+    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
+        """The records, each partition in its order; from an offset of ``starts`` on where it has one.
+
+        Raises:
+            UnavailableError: it stopped answering.
+            ConfigurationError: it is not there, or cannot be read.
+        """
+
+
+class RecordList:
+    """Records in memory, for tests of runs and of users' apps.
+
+    Args:
+        records: In the order in which they are given.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = tuple(records)
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """Those of the records."""
+        return sorted({record.partition for record in self._records})
+
+    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
+        """The records at and after ``starts``."""
+        return (record for record in self._records if record.offset >= starts.get(record.partition, 0))
+
+
+class TopicRange:
+    """A range of a topic.
+
+    Args:
+        kafka: ``HOST:PORT`` of the broker.
+        begins: By partition, the first offset of the range.
+        ends: By partition, the offset behind its last.
+        by_time: Give the records of all partitions together in the order of their timestamps, as a run that keeps
+            their timing needs them; it costs a connection for each partition.
+    """
+
+    def __init__(
+        self, kafka: str, begins: Mapping[Partition, int], ends: Mapping[Partition, int], *, by_time: bool = False
+    ) -> None:
+        self._kafka = kafka
+        self._begins = dict(begins)
+        self._ends = dict(ends)
+        self._by_time = by_time
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """Those of the topic, also those of which the range has nothing."""
+        return sorted(self._begins)
+
+    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
+        """The committed records of the range."""
+        begins = {partition: max(begin, starts.get(partition, begin)) for partition, begin in self._begins.items()}
+        if not self._by_time:
+            return self._range(begins)
+        single = (self._range({partition: begin}) for partition, begin in begins.items())
+        return merge(*single, key=lambda record: record.timestamp)
+
+    def _range(self, begins: Mapping[Partition, int]) -> Iterator[Record]:
+        with Scanner(self._kafka) as scanner:
+            yield from scanner.read(begins, self._ends)
+
+
+class RecordingFile:
+    """A file of CloudEvents, one JSON object a line; see :mod:`headrace.eventing.replay.recording`.
+
+    Args:
+        path: The file; a line's number, from 0, is its offset in the one partition ``(path, 0)``.
+        end: The line behind the last; None for all of them.
+    """
+
+    def __init__(self, path: Path, end: int | None = None) -> None:
+        self._path = path
+        self._end = end
+        self._partition = Partition(str(path), 0)
+
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """The one that the file is."""
+        return (self._partition,)
+
+    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
+        """The lines, empty ones passed over."""
+        first = starts.get(self._partition, 0)
+        try:
+            with closing(self._path.open("rb")) as lines:
+                for number, line in enumerate(islice(lines, self._end)):
+                    if number >= first and line.strip():
+                        yield load_recorded(line, self._partition, number)
+        except OSError as fault:
+            raise ConfigurationError(f"Cannot read {self._path}: {fault.strerror}") from fault

@@ -1,0 +1,198 @@
+"""From the options of ``headrace replay`` to the plan of a run."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from headrace.cli import ranges
+from headrace.cli.app_topics import app_topics
+from headrace.cli.moments import rate as rate_of
+from headrace.cli.target import running_twin
+from headrace.errors import ConfigurationError
+from headrace.eventing.kafka.topics import TopicSpec, create_topics
+from headrace.eventing.replay.plan import Plan
+from headrace.eventing.replay.ranges import find_ranges, first_chosen, limited
+from headrace.eventing.replay.source import RecordingFile
+from headrace.local.state import Home
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace.local.state import RunningApp, State
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is replayed."""
+
+    topic: str | None
+    recording: Path | None
+    since: str | None
+    until: str | None
+    offsets: str | None
+    group: str | None
+    expression: str | None
+    sample: str | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who answers."""
+
+    app: str | None
+    url: str | None
+    dry: bool
+    """Nobody: the events are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Where answers go."""
+
+    place: str | None
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How fast, in what order."""
+
+    rate: str | None
+    speed: float | None
+    ordering: str
+    concurrency: int
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """All of it."""
+
+    part: Part
+    target: Target
+    answers: Answers
+    manner: Manner
+    kafka: str
+
+
+def new_plan(asked: Asked) -> Plan:
+    """The plan of a new run; its topics of answers are made where they are not there.
+
+    Raises:
+        ConfigurationError: options that contradict each other, or mean what is not there.
+        UnavailableError: no broker answers.
+    """
+    _refuse_contradictions(asked)
+    plan = _paced(asked)
+    plan = _sourced(plan, asked.part)
+    if asked.target.dry:
+        return plan
+    return _answering(_targeted(plan, asked.target), asked.answers)
+
+
+def _refuse_contradictions(asked: Asked) -> None:
+    part = asked.part
+    if asked.manner.rate and asked.manner.speed:
+        raise ConfigurationError("--rate and --speed are two paces", hint="give one of them")
+    named = [flag for flag in ("topic", "since", "until", "offsets", "group") if getattr(part, flag)]
+    if part.recording and named:
+        flags = ", ".join(f"--{flag}" for flag in named)
+        raise ConfigurationError(f"--recording is all of a file, and {flags} are for topics", hint="give one of them")
+    if asked.target.app and asked.target.url:
+        raise ConfigurationError("--app and --to are two targets", hint="give one of them")
+
+
+def _paced(asked: Asked) -> Plan:
+    manner, now = asked.manner, datetime.now(timezone.utc)
+    return Plan(
+        run=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        started=now.isoformat(timespec="seconds"),
+        target="",
+        kafka=asked.kafka,
+        filter=asked.part.expression or "",
+        share=ranges.share(asked.part.sample),
+        rate=rate_of(manner.rate, "--rate") if manner.rate else 0.0,
+        speed=manner.speed or 0.0,
+        ordering=manner.ordering,
+        concurrency=manner.concurrency,
+        strict=manner.strict,
+    )
+
+
+def _sourced(plan: Plan, part: Part) -> Plan:
+    chosen = ranges.choice(part.expression, part.sample)
+    if part.recording:
+        if not part.recording.is_file():
+            raise ConfigurationError(f"There is no file {part.recording}", hint="`headrace record` makes one")
+        end = None
+        if part.limit:
+            taken = first_chosen(RecordingFile(part.recording).read({}), chosen, part.limit)
+            end = max((record.offset + 1 for record in taken), default=0)
+        return replace(plan, recording=str(part.recording.absolute()), end=end)
+    topic = part.topic or app_topics(None, None).events
+    found = find_ranges(plan.kafka, ranges.wanted(topic, part.since, part.until, part.offsets, part.group))
+    if part.limit:
+        found = limited(plan.kafka, found, chosen, part.limit)
+    for sentence in found.missing:
+        ranges.warn(sentence)
+    return replace(plan, ranges=found.ranges)
+
+
+def _targeted(plan: Plan, target: Target) -> Plan:
+    if target.url:
+        if not target.url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"--to {target.url!r} is no URL", hint="such as http://127.0.0.1:8080/")
+        return replace(plan, target=target.url)
+    twin = running_twin()
+    app = _app(twin, target.app)
+    return replace(
+        plan,
+        target=f"{twin.ingress}/{app.namespace}/{app.name}/",
+        identity=(app.namespace, app.name, app.name, ""),
+    )
+
+
+def _app(twin: State, name: str | None) -> RunningApp:
+    known = {app.name: app for app in twin.apps}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name in known:
+        return known[name]
+    wrong = f"has no app {name!r}" if name else f"has {len(known)} apps"
+    raise ConfigurationError(f"the running `headrace up` {wrong}", hint=f"it has {', '.join(known)}: give --app")
+
+
+def _answering(plan: Plan, answers: Answers) -> Plan:
+    place = answers.place
+    if not place:
+        return plan
+    if place.endswith(".jsonl"):
+        return _answering_to_file(plan, place)
+    if not answers.live and place in _live_topics():
+        raise ConfigurationError(
+            f"{place} has the answers of a running app", hint="name another topic, or say --live if that is meant"
+        )
+    rejected = f"{place}.rejected"
+    create_topics(plan.kafka, [TopicSpec(place), TopicSpec(rejected)])
+    return replace(plan, results_topic=place, rejected=rejected)
+
+
+def _answering_to_file(plan: Plan, place: str) -> Plan:
+    from pathlib import Path
+
+    path = Path(place).absolute()
+    if path.exists():
+        raise ConfigurationError(f"{place} is there already", hint="give another name, or remove it")
+    return replace(plan, results_file=str(path))
+
+
+def _live_topics() -> set[str]:
+    running = Home.of().read()
+    return {app.results for app in running.apps} if running else set()
+
+
+__all__ = ["Answers", "Asked", "Manner", "Part", "Target", "new_plan"]
