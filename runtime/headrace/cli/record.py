@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.cli.ranges import Expression, Group, Limit, Offsets, Sample, Since, Until, choice, wanted, warn
-from headrace.cli.target import KAFKA_HELP, kafka_address
+from headrace.cli.target import KAFKA_HELP, kafka_settings
 from headrace.errors import ConfigurationError, StorageFullError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def record(
 
     if output.exists():
         raise ConfigurationError(f"{output} is there already", hint="give another name, or remove it")
-    chosen, address = choice(expression, sample), kafka_address(kafka)
+    chosen, address = choice(expression, sample), kafka_settings(kafka)
     found = find_ranges(address, wanted(topic, since, until, offsets, group))
     for sentence in found.missing:
         warn(sentence)

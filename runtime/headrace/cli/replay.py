@@ -16,7 +16,7 @@ from headrace.cli.ranges import Expression, Group, Limit, Offsets, Sample, Since
 from headrace.cli.target import (
     KAFKA_HELP,
     OUTPUT_HELP,
-    kafka_address,
+    kafka_settings,
     person_looks_on,
     trace_this_command,
 )
@@ -26,6 +26,7 @@ from headrace.local.state import Home
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.replay.log import Tally
     from headrace.eventing.replay.plan import Plan, Runs
     from headrace.eventing.replay.run import Outcome
@@ -76,28 +77,29 @@ def replay(
     from headrace.eventing.replay.plan import Runs
 
     runs = Runs(Home.of().path / "replays")
+    settings = kafka_settings(kafka)
     if resume is not None:
-        _run(runs.find(resume), runs, output, kept=True)
+        _run(runs.find(resume), runs, settings, output, kept=True)
         return
     asked = Asked(
         Part(topic, recording, since, until, offsets, group, expression, sample, limit),
         Target(app, to, dry=dry_run),
         Answers(results, live=live),
         Manner(rate, speed, ordering, concurrency, strict=strict),
-        kafka_address(kafka),
+        settings,
     )
     plan = new_plan(asked)
     if dry_run:
-        _count(plan, output)
+        _count(plan, settings, output)
     else:
-        _run(plan, runs, output, kept=False)
+        _run(plan, runs, settings, output, kept=False)
 
 
-def _count(plan: Plan, output: str) -> None:
+def _count(plan: Plan, kafka: KafkaSettings, output: str) -> None:
     """Say what would be replayed."""
     chosen = plan.choice()
     read = taken = size = 0
-    for record in plan.source().read({}):
+    for record in plan.source(kafka).read({}):
         read += 1
         if chosen.takes(record):
             taken += 1
@@ -108,14 +110,14 @@ def _count(plan: Plan, output: str) -> None:
         typer.echo(f"{taken} events would be replayed, {size:,} bytes, of {read} that are there")
 
 
-def _run(plan: Plan, runs: Runs, output: str, *, kept: bool) -> None:
+def _run(plan: Plan, runs: Runs, kafka: KafkaSettings, output: str, *, kept: bool) -> None:
     if not kept:
         runs.keep(plan)
     typer.echo(f"run {plan.run}: {_from(plan)} to {plan.target}", err=True)
     provider = trace_this_command("headrace-replay")
     began = time.monotonic()
     try:
-        outcome = asyncio.run(_until_done(plan, runs.folder(plan.run)))
+        outcome = asyncio.run(_until_done(plan, runs.folder(plan.run), kafka))
     except HeadraceError as fault:
         fault.hint = f"{fault.hint + '; ' if fault.hint else ''}go on with `headrace replay --resume {plan.run}`"
         raise
@@ -127,14 +129,14 @@ def _run(plan: Plan, runs: Runs, output: str, *, kept: bool) -> None:
         raise typer.Exit(1)
 
 
-async def _until_done(plan: Plan, folder: Path) -> Outcome:
+async def _until_done(plan: Plan, folder: Path, kafka: KafkaSettings) -> Outcome:
     from headrace.eventing.replay.run import run
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with _progress(plan) as told:
-        return await run(plan, folder, stop=stop, progress=told)
+        return await run(plan, folder, kafka, stop=stop, progress=told)
 
 
 @contextmanager
@@ -177,7 +179,7 @@ def _tell(plan: Plan, folder: Path, outcome: Outcome, seconds: float, output: st
         "seconds": round(seconds, 3),
         "rate": round(tally.done / seconds, 1) if seconds else 0.0,
         "results": plan.results_topic or plan.results_file or None,
-        "rejected": (plan.rejected or str(folder / "rejected.jsonl")) if tally.rejected else None,
+        "rejected": (_rejected(plan) or str(folder / "rejected.jsonl")) if tally.rejected else None,
     }
     if output == "json":
         typer.echo(orjson.dumps(facts).decode())
@@ -189,6 +191,12 @@ def _tell(plan: Plan, folder: Path, outcome: Outcome, seconds: float, output: st
         typer.echo(f"answers in {facts['results']}")
     if facts["rejected"]:
         typer.echo(f"what failed is set aside in {facts['rejected']}")
+
+
+def _rejected(plan: Plan) -> str:
+    from headrace.eventing.replay.store import RunTopics
+
+    return RunTopics.beside(plan.results_topic).rejected if plan.results_topic else ""
 
 
 def _from(plan: Plan) -> str:

@@ -12,15 +12,17 @@ from headrace.cli.app_topics import app_topics
 from headrace.cli.moments import rate as rate_of
 from headrace.cli.target import running_twin
 from headrace.errors import ConfigurationError
-from headrace.eventing.kafka.topics import TopicSpec, create_topics
+from headrace.eventing.kafka.topics import create_topics
 from headrace.eventing.replay.plan import Plan
 from headrace.eventing.replay.ranges import find_ranges, first_chosen, limited
 from headrace.eventing.replay.source import RecordingFile
+from headrace.eventing.replay.store import RunTopics
 from headrace.local.state import Home
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.local.state import RunningApp, State
 
 
@@ -76,7 +78,7 @@ class Asked:
     target: Target
     answers: Answers
     manner: Manner
-    kafka: str
+    kafka: KafkaSettings
 
 
 def new_plan(asked: Asked) -> Plan:
@@ -88,10 +90,10 @@ def new_plan(asked: Asked) -> Plan:
     """
     _refuse_contradictions(asked)
     plan = _paced(asked)
-    plan = _sourced(plan, asked.part)
+    plan = _sourced(plan, asked.part, asked.kafka)
     if asked.target.dry:
         return plan
-    return _answering(_targeted(plan, asked.target), asked.answers)
+    return _answering(_targeted(plan, asked.target), asked.answers, asked.kafka)
 
 
 def _refuse_contradictions(asked: Asked) -> None:
@@ -112,7 +114,6 @@ def _paced(asked: Asked) -> Plan:
         run=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         started=now.isoformat(timespec="seconds"),
         target="",
-        kafka=asked.kafka,
         filter=asked.part.expression or "",
         share=ranges.share(asked.part.sample),
         rate=rate_of(manner.rate, "--rate") if manner.rate else 0.0,
@@ -123,7 +124,7 @@ def _paced(asked: Asked) -> Plan:
     )
 
 
-def _sourced(plan: Plan, part: Part) -> Plan:
+def _sourced(plan: Plan, part: Part, kafka: KafkaSettings) -> Plan:
     chosen = ranges.choice(part.expression, part.sample)
     if part.recording:
         if not part.recording.is_file():
@@ -134,9 +135,9 @@ def _sourced(plan: Plan, part: Part) -> Plan:
             end = max((record.offset + 1 for record in taken), default=0)
         return replace(plan, recording=str(part.recording.absolute()), end=end)
     topic = part.topic or app_topics(None, None).events
-    found = find_ranges(plan.kafka, ranges.wanted(topic, part.since, part.until, part.offsets, part.group))
+    found = find_ranges(kafka, ranges.wanted(topic, part.since, part.until, part.offsets, part.group))
     if part.limit:
-        found = limited(plan.kafka, found, chosen, part.limit)
+        found = limited(kafka, found, chosen, part.limit)
     for sentence in found.missing:
         ranges.warn(sentence)
     return replace(plan, ranges=found.ranges)
@@ -166,7 +167,7 @@ def _app(twin: State, name: str | None) -> RunningApp:
     raise ConfigurationError(f"the running `headrace up` {wrong}", hint=f"it has {', '.join(known)}: give --app")
 
 
-def _answering(plan: Plan, answers: Answers) -> Plan:
+def _answering(plan: Plan, answers: Answers, kafka: KafkaSettings) -> Plan:
     place = answers.place
     if not place:
         return plan
@@ -176,9 +177,8 @@ def _answering(plan: Plan, answers: Answers) -> Plan:
         raise ConfigurationError(
             f"{place} has the answers of a running app", hint="name another topic, or say --live if that is meant"
         )
-    rejected = f"{place}.rejected"
-    create_topics(plan.kafka, [TopicSpec(place), TopicSpec(rejected)])
-    return replace(plan, results_topic=place, rejected=rejected)
+    create_topics(kafka, RunTopics.beside(place).specs())
+    return replace(plan, results_topic=place)
 
 
 def _answering_to_file(plan: Plan, place: str) -> Plan:

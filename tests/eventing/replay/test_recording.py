@@ -73,7 +73,7 @@ def refused(record: Record) -> str:
 
 
 def test_what_is_no_event_stays_none() -> None:
-    """A broken line, changed data, and a record that was no event when it was recorded: each is refused, none is lost."""
+    """A broken line, changed data, and a record that was no event when it was recorded: each is refused, and kept."""
     event = new_event({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, b"picture")
     changed = orjson.loads(dump_recorded(recorded(event, None))) | {"data_base64": "AAAA"}
     headers: Headers = (("ce_specversion", b"1.0"), ("ce_id", b"2"))

@@ -77,16 +77,6 @@ class Scanner:
         with self._faults(f"read {topic}"):
             return self._consumer.ends(self._partitions(topic))
 
-    def at(self, topic: str, moment: int) -> dict[Partition, int]:
-        """By partition, the first offset of that time (milliseconds since the epoch) or later; absent where none is.
-
-        Raises:
-            ConfigurationError: there is no such topic.
-        """
-        with _faults(self._what(topic)):
-            found = self._consumer.offsets_for_times(dict.fromkeys(_raw(self._partitions(topic)), moment))
-        return {Partition(*raw): known.offset for raw, known in found.items() if known is not None}
-
     def has(self, topic: str) -> bool:
         """Whether there is such a topic."""
         with self._faults(f"read {topic}"):

@@ -85,6 +85,24 @@ def group_progress(
     return {Partition(*raw): Committed(c.offset, c.metadata or "") for raw, c in found.items() if c.offset >= 0}
 
 
+def offsets_at(kafka: KafkaSettings | str, partitions: Iterable[Partition], moment: int) -> dict[Partition, int]:
+    """By partition, the offset of the first record of that time or later; absent where there is none.
+
+    Args:
+        kafka: The cluster.
+        partitions: Partitions that are there.
+        moment: Milliseconds since the epoch.
+
+    Raises:
+        UnavailableError: no broker answers.
+        ConfigurationError: the login is refused.
+    """
+    asked = {TopicPartition(*partition): moment for partition in partitions}
+    with _admin(kafka, "find offsets by time") as admin:
+        found = admin.list_partition_offsets(asked)
+    return {Partition(*raw): known.offset for raw, known in found.items() if known is not None and known.offset >= 0}
+
+
 @contextmanager
 def _admin(kafka: KafkaSettings | str, what: str) -> Iterator[Any]:
     settings = as_settings(kafka)

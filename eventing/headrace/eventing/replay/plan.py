@@ -13,9 +13,10 @@ from headrace.eventing.log import Partition
 from headrace.eventing.replay.choice import Choice
 from headrace.eventing.replay.pace import AsItComes, FixedRate, OriginalTiming
 from headrace.eventing.replay.source import RecordingFile, TopicRange
-from headrace.eventing.replay.store import FileStore, TopicStore, write_whole
+from headrace.eventing.replay.store import FileStore, RunTopics, TopicStore, write_whole
 
 if TYPE_CHECKING:
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.replay.pace import Pace
     from headrace.eventing.replay.source import Source
     from headrace.eventing.replay.store import Store
@@ -39,7 +40,6 @@ class Plan:
     run: str
     target: str
     """URL that the events are posted to."""
-    kafka: str
     ranges: tuple[Range, ...] = ()
     """What of a topic is replayed; empty for a recording."""
     recording: str = ""
@@ -55,8 +55,7 @@ class Plan:
     """Times as fast as the events were published; 0 for no regard to that."""
     results_topic: str = ""
     results_file: str = ""
-    rejected: str = ""
-    """Topic of dead letters where results go to a topic."""
+    """Neither for answers that are counted and dropped."""
     ordering: str = "none"
     concurrency: int = 16
     timeout: float = 60.0
@@ -81,19 +80,18 @@ class Plan:
             return OriginalTiming(self.speed)
         return FixedRate(self.rate) if self.rate else AsItComes()
 
-    def source(self) -> Source:
+    def source(self, kafka: KafkaSettings | str) -> Source:
         """What is replayed."""
         if self.recording:
             return RecordingFile(Path(self.recording), self.end)
         begins = {Partition(part.topic, part.number): part.begin for part in self.ranges}
         ends = {Partition(part.topic, part.number): part.end for part in self.ranges}
-        return TopicRange(self.kafka, begins, ends, by_time=bool(self.speed))
+        return TopicRange(kafka, begins, ends, by_time=bool(self.speed))
 
-    def store(self, folder: Path) -> Store:
+    def store(self, folder: Path, kafka: KafkaSettings | str) -> Store:
         """Where answers and progress go."""
         if self.results_topic:
-            foreign = bool(self.recording)
-            return TopicStore(self.kafka, self.run, results=self.results_topic, rejected=self.rejected, foreign=foreign)
+            return TopicStore(kafka, self.run, RunTopics.beside(self.results_topic))
         results = Path(self.results_file) if self.results_file else None
         return FileStore(results, folder / "rejected.jsonl", folder / "progress.json")
 

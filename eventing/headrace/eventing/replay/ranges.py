@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.scan import Scanner
+from headrace.eventing.kafka.topics import offsets_at
 from headrace.eventing.log import Partition
 from headrace.eventing.replay.plan import Range
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import Record
     from headrace.eventing.replay.choice import Choice
 
@@ -48,7 +50,7 @@ class Found:
         return sum(part.end - part.begin for part in self.ranges)
 
 
-def find_ranges(kafka: str, wanted: Wanted) -> Found:
+def find_ranges(kafka: KafkaSettings | str, wanted: Wanted) -> Found:
     """The offsets that are there now.
 
     Raises:
@@ -59,9 +61,9 @@ def find_ranges(kafka: str, wanted: Wanted) -> Found:
         first, last = scanner.begins(wanted.topic), scanner.ends(wanted.topic)
         begins, ends = dict(first), dict(last)
         if wanted.since:
-            begins = _at(scanner, wanted.topic, wanted.since, last)
+            begins = _at(kafka, wanted.since, last)
         if wanted.until:
-            ends = _at(scanner, wanted.topic, wanted.until, last)
+            ends = _at(kafka, wanted.until, last)
         if wanted.group:
             known = scanner.committed(wanted.topic)
             ends = {p: min(end, done.offset if (done := known[p]) else 0) for p, end in ends.items()}
@@ -75,7 +77,7 @@ def find_ranges(kafka: str, wanted: Wanted) -> Found:
     return Found(ranges, tuple(filter(None, missing)))
 
 
-def limited(kafka: str, found: Found, choice: Choice, limit: int) -> Found:
+def limited(kafka: KafkaSettings | str, found: Found, choice: Choice, limit: int) -> Found:
     """The ranges cut behind the ``limit``-th event of the choice: so the run has an end that never moves.
 
     Raises:
@@ -101,10 +103,9 @@ def first_chosen(records: Iterable[Record], choice: Choice, limit: int) -> Itera
                 return
 
 
-def _at(scanner: Scanner, topic: str, moment: datetime, ends: Mapping[Partition, int]) -> dict[Partition, int]:
+def _at(kafka: KafkaSettings | str, moment: datetime, ends: Mapping[Partition, int]) -> dict[Partition, int]:
     """By partition, the first offset of that time or later; the end where there is none."""
-    found = scanner.at(topic, int(moment.timestamp() * 1000))
-    return {partition: end if (offset := found.get(partition)) is None else offset for partition, end in ends.items()}
+    return {**ends, **offsets_at(kafka, ends, int(moment.timestamp() * 1000))}
 
 
 def _between(

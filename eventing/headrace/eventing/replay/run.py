@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.eventing.clock import Clock
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.replay.plan import Plan
     from headrace.eventing.sink import Sink
 
@@ -39,6 +40,7 @@ class Outcome:
 async def run(
     plan: Plan,
     folder: Path,
+    kafka: KafkaSettings | str,
     *,
     stop: asyncio.Event,
     progress: Callable[[Tally], None] = lambda _: None,
@@ -50,6 +52,7 @@ async def run(
     Args:
         plan: What to do.
         folder: The run's own.
+        kafka: The cluster; the same in every life of a run.
         stop: Ends it early: what is under way is finished and kept.
         progress: Told now and then how far it is.
         sink: The receiver; None for the plan's target.
@@ -60,7 +63,9 @@ async def run(
         PermanentError: an event failed for good, and the plan is strict.
         ConfigurationError: the source is not there.
     """
-    log = ReplayLog(plan.run, plan.source(), plan.store(folder), choice=plan.choice(), pace=plan.pace(), clock=clock)
+    log = ReplayLog(
+        plan.run, plan.source(kafka), plan.store(folder, kafka), choice=plan.choice(), pace=plan.pace(), clock=clock
+    )
     receiver = sink or HttpSink(plan.target, timeout=plan.timeout, connections=plan.concurrency)
     ending = asyncio.Event()
     dispatching = asyncio.ensure_future(Dispatcher(log, receiver, _settings(plan), clock).run(ending))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import Record
 
 
@@ -59,7 +60,7 @@ class TopicRange:
     """A range of a topic.
 
     Args:
-        kafka: ``HOST:PORT`` of the broker.
+        kafka: The cluster.
         begins: By partition, the first offset of the range.
         ends: By partition, the offset behind its last.
         by_time: Give the records of all partitions together in the order of their timestamps, as a run that keeps
@@ -67,7 +68,12 @@ class TopicRange:
     """
 
     def __init__(
-        self, kafka: str, begins: Mapping[Partition, int], ends: Mapping[Partition, int], *, by_time: bool = False
+        self,
+        kafka: KafkaSettings | str,
+        begins: Mapping[Partition, int],
+        ends: Mapping[Partition, int],
+        *,
+        by_time: bool = False,
     ) -> None:
         self._kafka = kafka
         self._begins = dict(begins)

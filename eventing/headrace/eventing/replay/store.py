@@ -4,28 +4,51 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from headrace.errors import ConfigurationError, StorageFullError
 from headrace.eventing.codec import json_format
 from headrace.eventing.codec.kafka import read_record
-from headrace.eventing.kafka.topics import group_progress
+from headrace.eventing.kafka.scan import Scanner
+from headrace.eventing.kafka.topics import TopicSpec
 from headrace.eventing.kafka.transaction import TransactionalWriter
-from headrace.eventing.log import Committed, Partition, Record
+from headrace.eventing.log import Committed, OutgoingRecord, Partition, Record
 from headrace.eventing.replay.recording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from headrace.eventing.log import OutgoingRecord
+    from headrace.eventing.kafka.settings import KafkaSettings
 
 RESULTS = "results"
 """What the dispatcher of a run takes for its topic of answers."""
 REJECTED = "rejected"
 """What it takes for its topic of dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTopics:
+    """Where a run writes to in Kafka."""
+
+    results: str
+    rejected: str
+    """Dead letters."""
+    progress: str
+    """Compacted; shared by all runs that answer to the same topic, by their ids."""
+
+    @classmethod
+    def beside(cls, results: str) -> RunTopics:
+        """Those of runs that answer to this topic."""
+        return cls(results, f"{results}.rejected", f"{results}.replays")
+
+    def specs(self) -> tuple[TopicSpec, ...]:
+        """What has to be created."""
+        compacted = TopicSpec(self.progress, 1, {"cleanup.policy": "compact"})
+        return TopicSpec(self.results), TopicSpec(self.rejected), compacted
 
 
 class Store(Protocol):
@@ -52,42 +75,41 @@ class Store(Protocol):
 
 
 class TopicStore:
-    """Answers go to a topic, and what was refused to another; progress is that of a consumer group of the run's own.
+    """Answers go to a topic, what was refused to another, and progress to a compacted third, in one transaction.
 
     Args:
-        kafka: ``HOST:PORT`` of the broker.
-        run: The run's id.
-        results: Topic of answers; None drops them.
-        rejected: Topic of dead letters.
-        foreign: The source is no topic: its progress is kept under the partitions of ``rejected``, for Kafka keeps
-            none for a topic that is not there.
+        kafka: The cluster.
+        run: The run's id: it names the transactions, so a later life of the run fences an earlier one.
+        topics: The three, which must be there.
     """
 
-    def __init__(self, kafka: str, run: str, *, results: str | None, rejected: str, foreign: bool) -> None:
+    def __init__(self, kafka: KafkaSettings | str, run: str, topics: RunTopics) -> None:
         self._kafka = kafka
-        self._group = group_of(run)
-        self._topics = {RESULTS: results, REJECTED: rejected}
-        self._foreign = rejected if foreign else None
-        self._writer = TransactionalWriter(kafka, self._group)
+        self._run = run
+        self._topics = topics
+        self._writer = TransactionalWriter(kafka, f"headrace-replay.{run}")
+        self._progress: dict[Partition, Committed] = {}
 
-    def open(self, partitions: Sequence[Partition]) -> Mapping[Partition, Committed]:
+    def open(self, partitions: Sequence[Partition]) -> Mapping[Partition, Committed]:  # noqa: ARG002  # the Protocol's form
         """Begin, after an earlier life's transaction is at an end."""
         self._writer.open()
-        named = {self._name(partition): partition for partition in partitions}
-        known = group_progress(self._kafka, self._group, named)
-        return {named[partition]: committed for partition, committed in known.items()}
+        with Scanner(self._kafka) as scanner:
+            for record in scanner.topic(self._topics.progress):
+                if record.key == self._run.encode() and record.value:
+                    self._progress = load_progress(orjson.loads(record.value))
+        return dict(self._progress)
 
     def write(self, records: Sequence[OutgoingRecord], progress: Mapping[Partition, Committed]) -> None:
         """One transaction."""
-        renamed = [_moved(record, topic) for record in records if (topic := self._topics[record.topic])]
-        self._writer.write(renamed, {self._name(p): committed for p, committed in progress.items()}, self._group)
+        reached = self._progress | dict(progress)
+        names = {RESULTS: self._topics.results, REJECTED: self._topics.rejected}
+        kept = OutgoingRecord(self._topics.progress, self._run.encode(), orjson.dumps(dump_progress(reached)))
+        self._writer.write([*(replace(record, topic=names[record.topic]) for record in records), kept], {})
+        self._progress = reached
 
     def close(self) -> None:
         """Close the producer."""
         self._writer.close()
-
-    def _name(self, partition: Partition) -> Partition:
-        return Partition(self._foreign, partition.number) if self._foreign else partition
 
 
 class FileStore:
@@ -143,21 +165,26 @@ class FileStore:
         if not self._checkpoint.exists():
             return {}
         kept = orjson.loads(self._checkpoint.read_bytes())
-        self._progress = {Partition(t, n): Committed(offset, more) for t, n, offset, more in kept["progress"]}
+        self._progress = load_progress(kept["progress"])
         lengths: dict[str, int] = kept["lengths"]
         return lengths
 
     def _save(self, progress: Mapping[Partition, Committed]) -> None:
         kept = {
-            "progress": [[*partition, c.offset, c.metadata] for partition, c in progress.items()],
+            "progress": dump_progress(progress),
             "lengths": {name: file.tell() for name, file in self._files.items()},
         }
         write_whole(self._checkpoint, orjson.dumps(kept))
 
 
-def group_of(run: str) -> str:
-    """The consumer group that keeps a run's progress; nobody else is in it."""
-    return f"headrace-replay.{run}"
+def dump_progress(progress: Mapping[Partition, Committed]) -> list[list[str | int]]:
+    """The progress in JSON's types."""
+    return [[*partition, committed.offset, committed.metadata] for partition, committed in progress.items()]
+
+
+def load_progress(kept: list[list[Any]]) -> dict[Partition, Committed]:
+    """What :func:`dump_progress` made it of."""
+    return {Partition(topic, number): Committed(offset, more) for topic, number, offset, more in kept}
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -188,7 +215,3 @@ def _open(path: Path, length: int) -> IO[bytes]:
 def _line(record: OutgoingRecord) -> bytes:
     here = Record(Partition(record.topic, 0), 0, -1, record.key, record.value, record.headers)
     return json_format.dump_event(plain(read_record(here, namespace="", name=""))) + b"\n"
-
-
-def _moved(record: OutgoingRecord, topic: str) -> OutgoingRecord:
-    return type(record)(topic, record.key, record.value, record.headers)

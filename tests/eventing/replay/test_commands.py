@@ -1,0 +1,200 @@
+"""``headrace record`` and ``headrace replay`` as a user calls them, over a real broker and a real receiver."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from headrace.cli.main import main
+from headrace.eventing.codec.kafka import read_record
+from headrace.eventing.event import new_event
+from headrace.eventing.kafka.publisher import Publisher
+from headrace.eventing.kafka.reader import read_topic
+from headrace.eventing.kafka.topics import TopicSpec, create_topics, group_progress
+from headrace.eventing.log import Partition
+from headrace.testing.broker import running_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.eventing.replay.conftest import Receiver
+
+EVENTS = 300
+PATIENCE = 60.0
+"""Seconds for any one command."""
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker with a topic ``calls`` of 300 events in three partitions."""
+    with running_broker(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        create_topics(bootstrap, [TopicSpec("calls", 3)])
+        with Publisher(bootstrap) as publisher:
+            publisher.publish("calls", [_event(number) for number in range(EVENTS)])
+        yield bootstrap
+
+
+def _event(number: int) -> Any:
+    attributes = {"specversion": "1.0", "id": str(number), "source": "/s", "type": "t"}
+    return new_event({**attributes, "partitionkey": f"k{number % 7}"}, b"call")
+
+
+class Headrace:
+    """The command, in a home of its own."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A process of it."""
+        command = [sys.executable, "-m", "headrace.cli.main", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Its exit code and what it wrote; in this process, for a new one takes a second."""
+        self._capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        written, told = self._capture.readouterr()
+        return int(ended.value.code or 0), written, told
+
+
+@pytest.fixture
+def headrace(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Headrace:
+    """The command."""
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka)
+    return Headrace(capsys)
+
+
+def summary(written: str) -> dict[str, Any]:
+    """What a run said of itself."""
+    found: dict[str, Any] = orjson.loads(written)
+    return found
+
+
+def answered(kafka: str, topic: str) -> list[str]:
+    """The ids of the committed answers."""
+    return sorted(read_record(r, namespace="", name="").id for r in read_topic(kafka, topic) if r)
+
+
+def test_a_topic_is_recorded_and_the_recording_replayed(headrace: Headrace, receiver: Receiver, tmp_path: Path) -> None:
+    """The recording has every event in the order of time; replayed, each is answered once, into a file."""
+    recording, results = tmp_path / "calls.jsonl", tmp_path / "answers.jsonl"
+    code, said, told = headrace.run("record", "--topic", "calls", "-o", str(recording))
+    assert (code, told) == (0, "")
+    assert "300 events of calls" in said
+    places = [orjson.loads(line) for line in recording.read_bytes().splitlines()]
+    assert {p["id"] for p in places} == set(map(str, range(EVENTS)))
+    assert [p["hrtimestamp"] for p in places] == sorted(p["hrtimestamp"] for p in places)
+    code, said, told = headrace.run(
+        *("replay", "--recording", str(recording), "--to", receiver.url, "--results", str(results), "--output", "json")
+    )
+    assert code == 0, told
+    assert (summary(said)["answered"], summary(said)["failed"], summary(said)["complete"]) == (EVENTS, 0, True)
+    assert sorted(receiver.got, key=int) == list(map(str, range(EVENTS)))
+    assert len({orjson.loads(line)["id"] for line in results.read_bytes().splitlines()}) == EVENTS
+
+
+def test_kill_9_at_random_points_changes_no_answer(headrace: Headrace, receiver: Receiver, kafka: str) -> None:
+    """Killed and resumed until it is through, a run leaves the same answers, to the id, as an undisturbed one."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
+    dice = random.Random(seed)  # when to kill, no secret
+    whole, parts = f"whole-{seed}", f"parts-{seed}"
+    code, _, told = headrace.run("replay", "--topic", "calls", "--to", receiver.url, "--results", whole)
+    assert code == 0, told
+    process = headrace.start(
+        *("replay", "--topic", "calls", "--to", receiver.url, "--results", parts, "--rate", "150/s")
+    )
+    assert process.stderr is not None
+    run = process.stderr.readline().split()[1].rstrip(":")
+    kills = 0
+    for _ in range(4):
+        _wait_for(receiver, len(receiver.got) + dice.randint(5, 60), process)
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+        process = headrace.start("replay", "--resume", run)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert kills, "at least one life was cut short"
+    assert answered(kafka, parts) == answered(kafka, whole)
+
+
+def _wait_for(receiver: Receiver, count: int, process: subprocess.Popen[str]) -> None:
+    """Until it has got so many events, or the process is at its end."""
+    deadline = time.monotonic() + PATIENCE
+    while len(receiver.got) < count and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_part_of_a_topic(headrace: Headrace, receiver: Receiver) -> None:
+    """Offsets, a share and a limit; the share is the same in every run, and --dry-run sends nothing."""
+    code, said, _ = headrace.run("replay", "--topic", "calls", "--offsets", "0:0-9,2:5-7", "--dry-run")
+    assert (code, said.split()[0]) == (0, "13")
+    first, second = (
+        headrace.run("replay", "--topic", "calls", "--sample", "20%", "--dry-run", "--output", "json")[1]
+        for _ in range(2)
+    )
+    assert first == second
+    assert 20 < summary(first)["chosen"] < 110
+    assert receiver.got == []
+    code, said, _ = headrace.run(
+        *("replay", "--topic", "calls", "--limit", "12", "--to", receiver.url, "--output", "json")
+    )
+    assert (code, summary(said)["answered"], len(receiver.got)) == (0, 12, 12)
+
+
+def test_time_and_group_bound_a_range(headrace: Headrace, kafka: str) -> None:
+    """Nothing is there from before the topic, all of it since; a group that has done nothing bounds it to nothing."""
+    for words, expected in (
+        (("--since", "1h"), EVENTS),
+        (("--until", "1h"), 0),
+        (("--since", "1h", "--until", "30m"), 0),
+        (("--group", "nobody"), 0),
+    ):
+        code, said, _ = headrace.run("replay", "--topic", "calls", *words, "--dry-run", "--output", "json")
+        assert (code, summary(said)["chosen"]) == (0, expected), words
+    assert group_progress(kafka, "nobody", [Partition("calls", 0)]) == {}, "a group is asked, and never moved"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--recording", "none.jsonl", "--to", "http://127.0.0.1:1/"), "There is no file none.jsonl"),
+        (("--topic", "none", "--to", "http://127.0.0.1:1/"), "There is no topic 'none'"),
+        (("--topic", "calls", "--offsets", "9:0-1", "--to", "http://127.0.0.1:1/"), "calls has no partition 9"),
+        (("--topic", "calls", "--offsets", "0:9-1", "--to", "http://127.0.0.1:1/"), "is no range"),
+        (("--topic", "calls", "--sample", "200%", "--to", "http://127.0.0.1:1/"), "is no share"),
+        (("--topic", "calls", "--filter", "type =", "--to", "http://127.0.0.1:1/"), "column 7"),
+        (("--topic", "calls", "--rate", "5/s", "--speed", "2", "--to", "http://127.0.0.1:1/"), "two paces"),
+        (("--topic", "calls", "--to", "127.0.0.1:1"), "is no URL"),
+        (("--topic", "calls"), "Nothing is up in"),
+        (("--resume", "r1"), "There is no run 'r1'"),
+    ],
+)
+def test_mistakes_are_named(headrace: Headrace, words: tuple[str, ...], says: str) -> None:
+    """Wrong usage is exit code 2 and one line that names it, never a traceback."""
+    code, _, told = headrace.run("replay", *words)
+    assert (code, says in told, "Traceback" in told) == (2, True, False), told
+
+
+def test_a_recording_is_not_written_over(headrace: Headrace, tmp_path: Path) -> None:
+    """A file that is there stays as it is."""
+    there = tmp_path / "there.jsonl"
+    there.write_bytes(b"mine")
+    code, _, told = headrace.run("record", "--topic", "calls", "-o", str(there))
+    assert (code, there.read_bytes()) == (2, b"mine")
+    assert "is there already" in told
