@@ -63,7 +63,7 @@ def test_use_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     up, publish, results, follow, trace, status, *rest = commands("Use it")
-    audit, letters, redrive, binary, v1_file, v1, v2_file, v2, render = rest
+    audit, letters, redrive, record, replay, binary, v1_file, v1, v2_file, v2, render = rest
     assert up.endswith("up -f examples/pictures/headrace.yaml")
     assert follow.endswith("results --follow")
     with running_app(ROOT / "examples" / "pictures" / "headrace.yaml", home) as app:
@@ -75,6 +75,8 @@ def test_use_it(tmp_path: Path) -> None:
         assert "pictures: 1 events" in run(app, tmp_path, audit)
         run(app, tmp_path, letters)
         assert "0 redriven" in run(app, tmp_path, redrive)
+        assert "1 events of pictures" in run(app, tmp_path, record)
+        assert "1 answered, 0 failed" in run(app, tmp_path, replay)
         assert "missile" in run(app, tmp_path, binary)
         run(app, tmp_path, v1_file)
         assert "missile" in run(app, tmp_path, v1)
