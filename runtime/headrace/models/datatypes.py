@@ -137,11 +137,24 @@ def _json_numbers(name: str, datatype: str, data: list[Any]) -> NDArray[Any]:
         raise InvalidInputError(f"Tensor '{name}': 'data' is a ragged list") from fault
     if not values.size:
         return values.astype(dtype)
+    if dtype.kind in "ui" and values.dtype.kind == "f":
+        values = _whole(values, data)
     if values.dtype.kind not in _JSON_KINDS[dtype.kind]:
         raise InvalidInputError(f"Tensor '{name}': 'data' has values that are no {datatype}")
     if dtype.kind in "ui" and not _fits(values, dtype):
         raise InvalidInputError(f"Tensor '{name}': 'data' has values outside the range of {datatype}")
     return values.astype(dtype)
+
+
+def _whole(values: NDArray[Any], data: list[Any]) -> NDArray[Any]:
+    """Whole numbers that numpy takes for fractions: beside small ones it finds no type for those beyond 63 bits."""
+    exact = np.array(data, dtype=np.object_)
+    if not all(type(value) is int for value in exact.flat):
+        return values
+    try:
+        return exact.astype(np.uint64)
+    except (OverflowError, TypeError):
+        return values
 
 
 def _fits(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_FIELDS = {
+FIELDS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
     "INT16": "int_contents",
@@ -153,7 +153,7 @@ def _shape(tensor: Any) -> list[int]:
 
 def _from_contents(tensor: Any) -> NDArray[Any]:
     datatype, shape = tensor.datatype.upper(), _shape(tensor)
-    field = _FIELDS.get(datatype)
+    field = FIELDS.get(datatype)
     if field is None and datatype != "FP16":
         raise InvalidInputError("invalid content type")
     values = getattr(tensor.contents, field) if field else ()
@@ -190,7 +190,7 @@ def _put_tensor(target: Any, tensor: Any, raw: Any | None) -> None:
     values = array.ravel().tolist()
     if tensor.datatype == datatypes.BYTES:
         values = [value if isinstance(value, bytes) else str(value).encode() for value in values]
-    contents = getattr(target.contents, _FIELDS[tensor.datatype])
+    contents = getattr(target.contents, FIELDS[tensor.datatype])
     contents.extend(values)
     target.contents.SetInParent()  # a tensor without values still says where they would be
 

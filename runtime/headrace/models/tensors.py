@@ -156,11 +156,13 @@ def dump_response(response: InferResponse, request: InferRequest) -> tuple[dict[
         "model_name": response.model_name or request.model_name,
         "model_version": response.model_version,
         "id": response.id or request.id or "",
-        "parameters": plain_parameters(response.parameters),
         "outputs": [part[0] for part in parts],
     }
+    if parameters := plain_parameters(response.parameters):
+        head["parameters"] = parameters
     if all(part[1] is None for part in parts):
-        # As KServe writes it: with every member that JSON alone has, null where there is none.
+        # As KServe writes JSON alone: with every member, null where there is none.
+        head.setdefault("parameters", None)
         head["outputs"] = [{"parameters": None, **part[0]} for part in parts]
     return _joined(head, [part[1] for part in parts])
 
@@ -186,8 +188,7 @@ def _chosen(response: InferResponse, request: InferRequest) -> list[tuple[InferO
     for wanted in request.request_outputs:
         tensor = response.get_output_by_name(wanted.name)
         if tensor is None:
-            has = ", ".join(repr(output.name) for output in response.outputs)
-            raise InvalidInputError(f"Model '{request.model_name}' has no output '{wanted.name}', only {has}")
+            raise InvalidInputError(f"Unexpected inference output '{wanted.name}' for model '{request.model_name}'")
         chosen.append((tensor, default if wanted.binary_data is None else bool(wanted.binary_data)))
     return chosen
 

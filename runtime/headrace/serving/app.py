@@ -12,7 +12,7 @@ import orjson
 from headrace.errors import InvalidInputError
 from headrace.eventing.codec import http
 from headrace.models.kserve_api import ModelNotReady
-from headrace.serving import faults, rest, routes
+from headrace.serving import faults, refusals, rest, routes
 from headrace.serving.events import EventDoor
 from headrace.serving.messages import Response, json_response
 from headrace.serving.metrics import CONTENT_TYPE, Metrics
@@ -103,6 +103,8 @@ class ModelApp:
         return await RestDoor(hosted).predict(request, _EVENTS["predict"])
 
     async def _infer(self, request: Request, model: str) -> Response:
+        if model not in self.models and (refusal := refusals.unreadable(request)) is not None:
+            return refusal
         hosted = self.repository.get(model)
         if (mode := http.mode_of(request.headers)) is not None:
             return await self._event_door(hosted, tensors=True).answer(request, _EVENTS["infer"], mode)
@@ -127,7 +129,9 @@ class ModelApp:
     async def _model_metadata(self, _request: Request, model: str) -> Response:
         return await RestDoor(self.repository.get(model)).metadata()
 
-    async def _versions(self, _request: Request, _model: str) -> Response:
+    async def _versions(self, request: Request, _model: str) -> Response:
+        if request.method == "POST" and (refusal := refusals.unreadable(request)) is not None:
+            return refusal
         raise NotImplementedError("Model versioning not supported yet.")
 
     async def _server(self, _request: Request, _model: str) -> Response:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LOADING_RETRY = "1"
 """``Retry-After`` in seconds while the model loads, and while the server leaves."""
 
+_ONLY_ASKED = ("/v2/health/live", "/v2/health/ready", "/metrics")
+
 
 class Application(Protocol):
     """What answers requests once the models are loaded."""
@@ -62,7 +64,7 @@ class Front:
 
     async def respond(self, request: Request) -> Response:
         """The response to a request that has been read to its end."""
-        if request.method != "POST" and (probe := await self._probe(request)) is not None:
+        if (probe := await self._probe(request)) is not None:
             return probe
         application = self.application
         if application is None:
@@ -94,7 +96,8 @@ class Front:
 
     async def _probe(self, request: Request) -> Response | None:
         if request.method not in ("GET", "HEAD"):
-            return None
+            refused = json_response({"detail": "Method Not Allowed"}, 405, {"allow": "GET"})
+            return refused if request.path in _ONLY_ASKED else None
         if request.path == "/":
             return json_response({"status": "alive"})
         if request.path == "/v2/health/live":

@@ -30,18 +30,25 @@ def is_json(content_type: str) -> bool:
     return main == "application" and (sub == "json" or sub.endswith("+json"))
 
 
+def unreadable(request: Request) -> Response | None:
+    """KServe's refusal of a body that it cannot read, which it makes before it looks whether there is such a model."""
+    return of(request) if not request.body or is_json(request.headers.get("content-type", "")) else None
+
+
 def of(request: Request) -> Response | None:
     """KServe's own refusal of this v2 request; None where KServe hands it to the model.
 
     Raises:
         InvalidInput: the body is to be raw tensors, and the header that says where they begin is missing.
     """
+    if not request.body:
+        return _refusal([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
     if not is_json(request.headers.get("content-type", "")):
         if tensors.HEADER_LENGTH in request.headers:
             return None
         raise InvalidInput(f"received byte inputs, but the'{tensors.HEADER_LENGTH}' header is missing.")
     try:
-        body = json.loads(request.body) if request.body else None
+        body = json.loads(request.body)
     except json.JSONDecodeError as fault:
         return _refusal([{
             "type": "json_invalid",
@@ -52,10 +59,8 @@ def of(request: Request) -> Response | None:
         }])  # fmt: skip
     except (ValueError, RecursionError):
         return json_response({"detail": "There was an error parsing the body"}, 400)
-    if body is None:
-        return _refusal([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
     try:
-        _SHAPE.validate_python(body)
+        _SHAPE.validate_python(body, from_attributes=True)
     except ValidationError as fault:
         found = fault.errors(include_url=False)
         return _refusal([{**error, "loc": ("body", *error["loc"])} for error in found])

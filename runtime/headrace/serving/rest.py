@@ -42,7 +42,7 @@ class RestDoor:
 
         async def answer() -> Response:
             payload = _v1_payload(request)
-            return _v1_response(*await self.hosted.infer(payload, dict(request.headers)), payload)
+            return _v1_response(*await self.hosted.infer(payload, request.headers), payload)
 
         return await self._within_span("infer", request, route, answer)
 
@@ -53,7 +53,7 @@ class RestDoor:
             if not self.hosted.explains:
                 raise NotImplementedError(f"Model '{self.hosted.name}' has no explain")
             payload = _v1_payload(request)
-            return _v1_response(*await self.hosted.explain(payload, dict(request.headers)), payload)
+            return _v1_response(*await self.hosted.explain(payload, request.headers), payload)
 
         return await self._within_span("explain", request, route, answer)
 
@@ -64,7 +64,7 @@ class RestDoor:
             wanted = _v2_request(request, self.hosted.name)
             if isinstance(wanted, Response):
                 return wanted
-            given, headers = await self.hosted.infer(wanted, dict(request.headers))
+            given, headers = await self.hosted.infer(wanted, request.headers)
             return _v2_response(given, headers, wanted)
 
         return await self._within_span("infer", request, route, answer)
@@ -146,6 +146,8 @@ def _v2_response(answer: Any, headers: Mapping[str, str], wanted: InferRequest) 
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    if not headers:
+        return {}
     lower = {name.lower(): value for name, value in headers.items()}
     return {name: value for name, value in lower.items() if name not in _DROPPED}
 

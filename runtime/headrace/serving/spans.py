@@ -28,7 +28,7 @@ _SERVER_ERROR = 500
 def entered(span: Span, context: Context) -> Iterator[Span]:
     """Make ``span`` current within ``context`` (its baggage too), and end it when the block ends."""
     if span is trace.INVALID_SPAN and not context:
-        yield span
+        yield span  # nobody traces, neither here nor at the caller's
         return
     token = otel_context.attach(trace.set_span_in_context(span, context))
     try:
@@ -42,9 +42,9 @@ def entered(span: Span, context: Context) -> Iterator[Span]:
 
 
 def server_span(name: str, request: Request, route: str, context: Context, *, links: Sequence[Link] = ()) -> Span:
-    """The SERVER span of an HTTP request (semantic conventions, HTTP server)."""
-    if not context and not tracing.active():
-        return trace.INVALID_SPAN
+    """The SERVER span of an HTTP request (semantic conventions, HTTP server); the caller's where nobody traces here."""
+    if not tracing.active():
+        return trace.get_current_span(context)
     attributes = {
         "http.request.method": request.method,
         "http.route": route,
@@ -58,6 +58,10 @@ def server_span(name: str, request: Request, route: str, context: Context, *, li
 def serving_rpc(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
     """The SERVER span of a gRPC call, current in the caller's trace (semantic conventions, RPC)."""
     context = tracing.extract(headers)
+    if not tracing.active():
+        with entered(trace.get_current_span(context), context) as span:
+            yield span
+        return
     attributes = {"rpc.system": "grpc", "rpc.service": "inference.GRPCInferenceService", "rpc.method": method}
     span = _TRACER.start_span(
         f"inference.GRPCInferenceService/{method}", context, kind=SpanKind.SERVER, attributes=attributes
@@ -68,6 +72,8 @@ def serving_rpc(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
 
 def item_span(event: CloudEvent, context: Context, link: Link) -> Span:
     """The span of one event of a batch, in that event's own trace; ``link`` leads to the batch's request."""
+    if not tracing.active():
+        return trace.get_current_span(context)
     span = _TRACER.start_span("process", context, links=[link])
     describe_event(span, event)
     return span
@@ -93,7 +99,7 @@ def answered(span: Span, status: int) -> None:
 def step(name: str) -> Iterator[Span]:
     """An INTERNAL span around a hook of the model, child of the current one."""
     if not tracing.active():
-        yield trace.INVALID_SPAN
+        yield trace.get_current_span()
         return
     with tracing.recorded(_TRACER.start_span(name)) as span:
         yield span

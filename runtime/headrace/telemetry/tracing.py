@@ -90,7 +90,7 @@ def inject(span: Span, context: Context | None = None) -> dict[str, str]:
         span: The current span.
         context: Where baggage to pass on is taken from; none where None.
     """
-    if span is trace.INVALID_SPAN and context is None:
+    if context is None and not span.get_span_context().is_valid:
         return {}
     return carrier(child_of(span, context))
 
