@@ -61,7 +61,8 @@ def serve(
         typer.Option(
             "--predictor-protocol",
             "--predictor_protocol",
-            help="How kserve's own predict asks the predictor: v1, v2 or grpc-v2. Headrace's transformers use v2.",
+            "--protocol",
+            help="How the predictor is asked: v1, v2 or grpc-v2. Headrace's transformers use v2 in place of v1.",
         ),
     ] = "v1",
     predictor_use_ssl: Annotated[
@@ -76,6 +77,15 @@ def serve(
             help="Seconds for one request to the predictor.",
         ),
     ] = 600.0,
+    predictor_retries: Annotated[
+        int,
+        typer.Option(
+            "--predictor-retries",
+            "--predictor_request_retries",
+            min=0,
+            help="Tries beside the first of a request to the predictor that got no answer; 0: 2 by Headrace's own.",
+        ),
+    ] = 0,
     max_batch_size: Annotated[int, typer.Option(min=1, help="Most rows in one run of the model.")] = 32,
     max_batch_delay: Annotated[
         str, typer.Option(metavar="DURATION", help="How long a request waits for company at most: 5ms, 0.1s.")
@@ -117,7 +127,9 @@ def serve(
             host=host,
             http_port=http_port,
             grpc_port=grpc_port if _truth("--enable-grpc", enable_grpc) else None,
-            predictor=_predictor(predictor_host, predictor_protocol, predictor_use_ssl, predictor_timeout),
+            predictor=_predictor(
+                predictor_host, predictor_protocol, predictor_use_ssl, predictor_timeout, predictor_retries
+            ),
             batching=BatchLimits(
                 max_size=max_batch_size,
                 max_delay=_seconds("--max-batch-delay", max_batch_delay),
@@ -131,13 +143,13 @@ def serve(
     )
 
 
-def _predictor(host: str | None, protocol: str, use_ssl: str, timeout: float) -> Predictor | None:
+def _predictor(host: str | None, protocol: str, use_ssl: str, timeout: float, retries: int) -> Predictor | None:
     from headrace.serving.settings import Predictor as Setting
 
     if protocol not in _PROTOCOLS:
         raise ConfigurationError(f"--predictor-protocol {protocol!r} is none of {', '.join(_PROTOCOLS)}")
     ssl = _truth("--predictor-use-ssl", use_ssl)
-    return Setting(host, protocol, ssl, timeout) if host else None
+    return Setting(host, protocol, ssl, timeout, retries) if host else None
 
 
 def _truth(flag: str, text: str) -> bool:

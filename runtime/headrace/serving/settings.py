@@ -38,10 +38,12 @@ class Predictor:
     host: str
     """HOST or HOST:PORT."""
     protocol: str = "v1"
-    """For transformers that leave the call to kserve: v1, v2 or grpc-v2. Headrace's own always speak v2."""
+    """v1, v2 or grpc-v2. Headrace's own transformers speak v2 over REST, but for grpc-v2."""
     use_ssl: bool = False
     timeout: float = 600.0
     """Seconds for one request."""
+    retries: int = 0
+    """Tries beside the first of a request that got no answer; 0 leaves it to the client."""
 
 
 @dataclass(frozen=True, slots=True)

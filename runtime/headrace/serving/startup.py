@@ -156,4 +156,5 @@ def _predictor_config(predictor: Predictor) -> PredictorConfig:
         predictor_protocol=predictor.protocol,
         predictor_use_ssl=predictor.use_ssl,
         predictor_request_timeout_seconds=predictor.timeout,
+        predictor_request_retries=predictor.retries,
     )

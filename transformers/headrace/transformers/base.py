@@ -8,11 +8,11 @@ from typing import Any
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.models.kserve_api import InferRequest, InferResponse, Model
 from headrace.models.kserve_faults import StatusUnderKServe
-from headrace.transformers.client import PredictorClient
+from headrace.transformers.client import Client, client_of
 
 
 class Transformer(StatusUnderKServe, Model):
-    """Stands before a predictor and asks it over v2 REST with raw tensors.
+    """Stands before a predictor and asks it over v2 with raw tensors: REST, or gRPC (``--predictor-protocol grpc-v2``).
 
     A subclass overrides ``preprocess`` (to an ``InferRequest``) and ``postprocess``. The predictor is the one that
     the server was started with (``--predictor-host``); it is asked for the model of the transformer's own name, as
@@ -24,7 +24,7 @@ class Transformer(StatusUnderKServe, Model):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._client: PredictorClient | None = None
+        self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -55,7 +55,7 @@ class Transformer(StatusUnderKServe, Model):
         if self._loop is not None and self._loop.is_running() and self._client is not None:
             self._closing = self._loop.create_task(self._client.close())
 
-    def _predictor(self) -> PredictorClient:
+    def _predictor(self) -> Client:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             config = self.predictor_config
@@ -64,6 +64,6 @@ class Transformer(StatusUnderKServe, Model):
                     f"Transformer '{self.name}' has no predictor to ask",
                     hint="start it with --predictor-host HOST:PORT",
                 )
-            self._client = PredictorClient(config.predictor_base_url, timeout=float(config.timeout))
+            self._client = client_of(config)
             self._loop = loop
         return self._client

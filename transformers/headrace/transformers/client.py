@@ -1,34 +1,53 @@
-"""The way from a transformer to its predictor: v2 REST, tensors as raw bytes."""
+"""The way from a transformer to its predictor over REST: v2, tensors as raw bytes."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind
 
-from headrace.errors import DeadlineExceededError, HeadraceError, InvalidInputError
+from headrace.errors import DeadlineExceededError, InvalidInputError
 from headrace.models import tensors
 from headrace.telemetry import tracing
-from headrace.transformers.faults import PredictorFailedError, PredictorUnavailableError, fault_of
+from headrace.transformers import forwarding
+from headrace.transformers.faults import PredictorFailedError, fault_of
+from headrace.transformers.retries import Budget, NoAnswerError, Retries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.context import Context
+    from headrace.models.kserve_api import InferRequest, InferResponse, PredictorConfig
 
-    from headrace.models.kserve_api import InferRequest, InferResponse
-
-FORWARDED = ("authorization", "x-request-id")
-"""Headers of the caller that the predictor gets too, beside the trace."""
-_TRACER = tracing.tracer(__name__)
+RETRIES = 2
+"""Tries beside the first of a request that got no answer, where nobody says another number."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds for a connection to be made; a predictor that is there takes milliseconds."""
 _OK = 200
 _TOLD = 1000
 """Characters of a predictor's error that are passed on."""
+
+
+class Client(Protocol):
+    """Asks a predictor."""
+
+    async def infer(self, request: InferRequest, headers: Mapping[str, str]) -> InferResponse:
+        """The predictor's response."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+def client_of(config: PredictorConfig) -> Client:
+    """The client for the predictor of a transformer, over gRPC where its protocol is ``grpc-v2``."""
+    timeout, retries = float(config.timeout), int(config.retries) or RETRIES
+    if config.protocol == "grpc-v2":
+        from headrace.transformers.rpc_client import RpcPredictorClient  # noqa: PLC0415  # heavy, and rarely chosen
+
+        return RpcPredictorClient(config.predictor_host, timeout=timeout, retries=retries, secure=config.use_ssl)
+    return PredictorClient(config.predictor_base_url, timeout=timeout, retries=retries)
 
 
 class PredictorClient:
@@ -38,13 +57,15 @@ class PredictorClient:
 
     Args:
         base_url: ``http://HOST:PORT``.
-        timeout: Seconds for one request, connecting included.
+        timeout: Seconds for one request, connecting and retries included.
+        retries: Tries beside the first of a request that got no answer.
     """
 
-    def __init__(self, base_url: str, *, timeout: float) -> None:
+    def __init__(self, base_url: str, *, timeout: float, retries: int = RETRIES) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
         self._server = urlsplit(self.base_url)
+        self._retries = Retries(retries, Budget())
         self._session: aiohttp.ClientSession | None = None
 
     async def infer(self, request: InferRequest, headers: Mapping[str, str]) -> InferResponse:
@@ -58,19 +79,22 @@ class PredictorClient:
             HeadraceError: with the predictor's own status; unavailable where it does not answer, deadline exceeded
                 where it does not in time.
         """
-        context = _caller_context(headers)
-        attributes: dict[str, str | int] = {
+        url = f"{self.base_url}/v2/models/{quote(request.model_name, safe='')}/infer"
+        context = forwarding.caller_context(headers)
+        attributes = {
             "http.request.method": "POST",
-            "url.full": self._url(request),
+            "url.full": url,
             "server.address": self._server.hostname or "",
             "server.port": self._server.port or (443 if self._server.scheme == "https" else 80),
         }
-        span = _TRACER.start_span("infer", context, kind=SpanKind.CLIENT, attributes=attributes)
+        span = forwarding.start_span(context, attributes)
         with tracing.recorded(span):
             kind, body = tensors.dump_request(request)
-            sent = {**kind, **{name: headers[name] for name in FORWARDED if name in headers}}
-            propagate.inject(sent, trace.set_span_in_context(span, context))
-            return await self._post(self._url(request), body, sent)
+            sent = {**forwarding.outgoing(headers, span, context), **kind}
+            ends = asyncio.get_running_loop().time() + self.timeout
+            status, answered, content = await self._retries.run(lambda: self._post(url, body, sent, ends))
+            span.set_attribute("http.response.status_code", status)
+            return self._response(status, answered, content)
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -78,48 +102,47 @@ class PredictorClient:
         if session is not None:
             await session.close()
 
-    def _url(self, request: InferRequest) -> str:
-        return f"{self.base_url}/v2/models/{quote(request.model_name, safe='')}/infer"
-
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> InferResponse:
+    async def _post(
+        self, url: str, body: bytes, headers: Mapping[str, str], ends: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        begun = False
+        left = ends - asyncio.get_running_loop().time()
+        timeout = aiohttp.ClientTimeout(total=max(left, 0.001), sock_connect=CONNECT_TIMEOUT)
+        asked = self._connected().post(url, data=body, headers=headers, allow_redirects=False, timeout=timeout)
         try:
-            async with self._connected().post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                content = await answer.read()
+            async with asked as answer:
+                begun = True
+                return answer.status, answer.headers, await answer.read()
+        except aiohttp.ConnectionTimeoutError as fault:
+            raise NoAnswerError(f"Predictor {self.base_url} takes no connection in {CONNECT_TIMEOUT:g} s") from fault
         except asyncio.TimeoutError as fault:
             raise DeadlineExceededError(f"Predictor {self.base_url} did not answer in {self.timeout:g} s") from fault
         except (aiohttp.ClientError, OSError) as fault:
-            raise PredictorUnavailableError(f"Predictor {self.base_url} does not answer: {fault}") from fault
-        trace.get_current_span().set_attribute("http.response.status_code", answer.status)
-        if answer.status != _OK:
-            raise self._fault(answer, content)
+            told = f"Predictor {self.base_url} does not answer: {fault}"
+            if begun:
+                raise PredictorFailedError(told, http_status=503) from fault
+            raise NoAnswerError(told) from fault
+
+    def _response(self, status: int, headers: Mapping[str, str], content: bytes) -> InferResponse:
+        if status != _OK:
+            message = f"Predictor {self.base_url} answered {status}: {_told(content)}"
+            raise fault_of(status, message, _seconds(headers.get("retry-after")))
         try:
-            return tensors.load_response(content, answer.headers.get(tensors.HEADER_LENGTH))
+            return tensors.load_response(content, headers.get(tensors.HEADER_LENGTH))
         except InvalidInputError as fault:
             # The caller's input is not to blame for what the predictor writes.
             raise PredictorFailedError(
                 f"Predictor {self.base_url} answered nonsense: {fault}", http_status=502
             ) from fault
 
-    def _fault(self, answer: aiohttp.ClientResponse, content: bytes) -> HeadraceError:
-        message = f"Predictor {self.base_url} answered {answer.status}: {_told(content)}"
-        return fault_of(answer.status, message, _seconds(answer.headers.get("retry-after")))
-
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=self.timeout),
                 skip_auto_headers=("user-agent", "accept-encoding", "accept"),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def _caller_context(headers: Mapping[str, str]) -> Context | None:
-    # Headrace's server has made the caller's span current; KServe's has not, so the headers are read then.
-    if trace.get_current_span().get_span_context().is_valid:
-        return None
-    return tracing.extract(headers, {"traceparent": headers["ce-traceparent"]} if "ce-traceparent" in headers else {})
 
 
 def _told(content: bytes) -> str:
