@@ -71,7 +71,7 @@ def test_what_is_asked_of_a_server(serving: Callable[..., Any], path: str, value
     [
         ("GET", "/v1/models/other", 404),
         ("POST", "/v1/models/other:predict", 404),
-        ("POST", "/v2/models/other/infer", 404),
+        ("POST", "/v2/models/other/infer", 422),
         ("GET", "/nothing", 404),
         ("POST", "/v1/models/m/infer", 404),
         ("GET", "/v1/models/m:predict", 404),
