@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from headrace.manifests.cluster import waiting
 from headrace.manifests.cluster.connection import Connection
 from headrace.manifests.cluster.deploying import Deployed, DeployOptions, deploy
 from headrace.manifests.cluster.http import http_cluster
@@ -81,6 +82,12 @@ def served() -> Iterator[Cluster]:
 
 
 SOON = DeployOptions(timeout=60.0, settle=0.05)
+
+
+@pytest.fixture(autouse=True)
+def soon_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was changed and stays ready is believed sooner than in a cluster: the scripted operators act at once."""
+    monkeypatch.setattr(waiting, "_CALM", 0.05)
 
 
 @pytest.fixture

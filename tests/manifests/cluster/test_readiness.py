@@ -25,8 +25,23 @@ NEW = {"observedGeneration": 1}
 CASES = [
     (resource("InferenceService", None), "waiting", "not looked at it"),
     (resource("InferenceService", {**NEW, "conditions": [ready("True")]}), "ready", ""),
-    (resource("InferenceService", {**NEW, "conditions": [ready("True")]}, generation=2), "waiting", "not looked"),
-    (resource("InferenceService", {"conditions": [ready("True")]}), "waiting", "not looked"),
+    (resource("InferenceService", {**NEW, "conditions": [ready("True")]}, generation=2), "ready", ""),
+    (
+        resource(
+            "InferenceService",
+            {
+                "conditions": [ready("True")],
+                "components": {
+                    "predictor": {"latestCreatedRevision": "p-00002", "latestReadyRevision": "p-00001"},
+                    "transformer": {"latestCreatedRevision": "t-00001", "latestReadyRevision": "t-00001"},
+                },
+            },
+        ),
+        "waiting",
+        "revision p-00002 of the predictor is starting",
+    ),
+    (resource("KafkaTopic", {**NEW, "conditions": [ready("True")]}, generation=2), "waiting", "not looked"),
+    (resource("KafkaTopic", {"conditions": [ready("True")]}), "waiting", "not looked"),
     (resource("InferenceService", {**NEW, "conditions": [ready("Unknown", "Deploying")]}), "waiting", "Deploying"),
     (resource("InferenceService", {**NEW, "conditions": []}), "waiting", "said nothing"),
     (

@@ -44,13 +44,20 @@ def set_ready(cluster: Any, status: str, reason: str = "") -> None:
     cluster.store.set_status("InferenceService", "m", "default", observedGeneration=generation, conditions=conditions)
 
 
-def wait(cluster: Any, *, timeout: float = 60.0, settle: float = 60.0, meanwhile: Any = None) -> list[Step]:
+def wait(
+    cluster: Any,
+    *,
+    timeout: float = 60.0,
+    settle: float = 60.0,
+    changed: list[Reference] | None = None,
+    meanwhile: Any = None,
+) -> list[Step]:
     """The steps told until the model is ready."""
     steps: list[Step] = []
 
     async def run(api: ClusterApi) -> None:
         waits = asyncio.ensure_future(
-            wait_ready(api, [MODEL], timeout=timeout, settle=settle, report=steps.append),
+            wait_ready(api, [MODEL], timeout=timeout, settle=settle, report=steps.append, changed=changed or []),
         )
         if meanwhile:
             await meanwhile(steps)
@@ -79,6 +86,30 @@ def test_it_returns_when_all_are_ready(cluster: Any) -> None:
 
     steps = wait(cluster, meanwhile=act)
     assert [step.what for step in steps] == ["waiting", "waiting", "ready"]
+
+
+def test_the_ready_of_before_a_change_is_not_believed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KServe's status does not say which generation it is of; when it was seen to react, its next Ready counts."""
+    monkeypatch.setattr(waiting, "_CALM", 1000.0)
+    cluster.call(lambda: cluster.controllers.ignore("InferenceService"))
+    cluster.call(lambda: cluster.store.put(model()))
+    cluster.call(lambda: set_ready(cluster, "True"))
+
+    async def act(steps: list[Step]) -> None:
+        await until(lambda: steps and steps[-1].detail == "it was ready before the change too")
+        cluster.call(lambda: set_ready(cluster, "Unknown", "Deploying"))
+        await until(lambda: steps[-1].detail == "Deploying")
+        cluster.call(lambda: set_ready(cluster, "True"))
+
+    assert [step.what for step in wait(cluster, changed=[MODEL], meanwhile=act)] == ["waiting", "waiting", "ready"]
+
+
+def test_what_stays_ready_after_a_change_is_believed(cluster: Any) -> None:
+    """A change that makes no new revision never shows: after a while all is well."""
+    cluster.call(lambda: cluster.controllers.ignore("InferenceService"))
+    cluster.call(lambda: cluster.store.put(model()))
+    cluster.call(lambda: set_ready(cluster, "True"))
+    assert [step.what for step in wait(cluster, changed=[MODEL])] == ["waiting", "ready"]
 
 
 def test_trouble_that_passes_is_no_failure(cluster: Any) -> None:

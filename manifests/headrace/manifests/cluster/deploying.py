@@ -85,7 +85,8 @@ async def deploy(
     records = [await _Record.begin(api, app, now().strftime("%Y-%m-%dT%H:%M:%SZ"), chosen.note) for app in plan.apps]
     await _apply(api, [each for each in previews if each not in ahead], report, force=chosen.force)
     if chosen.timeout:
-        await _wait(api, plan, chosen, report)
+        changed = [step.reference for step in steps if step.what == "changed"]
+        await _wait(api, plan, chosen, report, changed)
     rendered = frozenset(Reference.of(each).identity for each in plan.resources)
     for record in records:
         steps += await record.end(rendered, report, prune_it=chosen.prune, worked=bool(chosen.timeout))
@@ -126,10 +127,10 @@ async def _apply(api: ClusterApi, previews: Sequence[Preview], report: Report, *
             raise together(refused, len(previews))
 
 
-async def _wait(api: ClusterApi, plan: Plan, options: DeployOptions, report: Report) -> None:
+async def _wait(api: ClusterApi, plan: Plan, options: DeployOptions, report: Report, changed: list[Reference]) -> None:
     waited = [Reference.of(each) for each in plan.resources if each["kind"] in WAITED]
     try:
-        await wait_ready(api, waited, timeout=options.timeout, settle=options.settle, report=report)
+        await wait_ready(api, waited, timeout=options.timeout, settle=options.settle, report=report, changed=changed)
     except NotReadyError as fault:
         reasons = await asyncio.gather(*(explain(api, each) for each in fault.found))
         found = {

@@ -15,8 +15,11 @@ WAITED = frozenset(
     }
 )  # fmt: skip
 """The kinds that a deploy waits for. Domains and certificates are not: they wait for others' DNS."""
-_SEEN = frozenset({"Deployment", "InferenceService", "KafkaTopic", "KafkaUser"})
-"""Kinds whose controllers say which generation they have seen, and so when their status is an old one."""
+_SEEN = frozenset({"Deployment", "KafkaTopic", "KafkaUser"})
+"""Kinds whose controllers always say which generation they have seen, and so when their status is an old one."""
+UNDATED = frozenset({"InferenceService", "ScaledObject"})
+"""Kinds whose status does not say which generation it is of: KEDA writes none, and KServe writes that of the last
+Knative Service that it looked at (kserve#6081), which has nothing to do with the InferenceService's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,21 @@ def readiness(resource: Resource | None) -> Readiness:
     status: dict[str, Any] = resource.get("status") or {}
     generation = resource["metadata"].get("generation", 0)
     seen = status.get("observedGeneration", 0 if resource["kind"] in _SEEN else generation)
-    if not status or seen < generation:
+    if not status or (seen < generation and resource["kind"] not in UNDATED):
         return Readiness("waiting", "its controller has not looked at it yet")
     if resource["kind"] == "Deployment":
         return _deployment(resource, status)
-    return _by_conditions(status)
+    found = _by_conditions(status)
+    return _by_revisions(status) if found == READY and resource["kind"] == "InferenceService" else found
+
+
+def _by_revisions(status: dict[str, Any]) -> Readiness:
+    """Ready, unless a revision was made that is not: the one before it answers meanwhile."""
+    for name, part in sorted((status.get("components") or {}).items()):
+        made, ready = part.get("latestCreatedRevision"), part.get("latestReadyRevision")
+        if made and made != ready:
+            return Readiness("waiting", f"revision {made} of the {name} is starting")
+    return READY
 
 
 def _by_conditions(status: dict[str, Any]) -> Readiness:

@@ -10,7 +10,7 @@ from headrace.errors import HeadraceError, UnavailableError
 from headrace.manifests.cluster.api import Query
 from headrace.manifests.cluster.plan import MANAGED
 from headrace.manifests.cluster.progress import Step
-from headrace.manifests.cluster.readiness import Readiness, readiness
+from headrace.manifests.cluster.readiness import UNDATED, Readiness, readiness
 from headrace.manifests.cluster.reference import Reference
 from headrace.manifests.cluster.refusals import RefusedError
 from headrace.manifests.concerns.shared import OWNER
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Identity = tuple[str, str, str, str]
     Judge = Callable[[Resource | None], Readiness]
 
+_CALM = 5.0
+"""Seconds for which something that was changed must stay ready, where its status does not say whether it knows of the
+change: KServe and KEDA look at one within a second."""
 _PAUSE = 1.0
 """Seconds before a watch is taken up again that ended at once or may not be had, and the resources are listed anew."""
 
@@ -49,8 +52,14 @@ class NotReadyError(HeadraceError):
         return "\n  - ".join((super().__str__(), *(f"{each}: {why}" for each, why in self.found.items())))
 
 
-async def wait_ready(
-    api: ClusterApi, references: Collection[Reference], *, timeout: float, settle: float, report: Report
+async def wait_ready(  # all of them are the question
+    api: ClusterApi,
+    references: Collection[Reference],
+    *,
+    timeout: float,
+    settle: float,
+    report: Report,
+    changed: Collection[Reference] = (),
 ) -> None:
     """Return when all are ready.
 
@@ -60,11 +69,13 @@ async def wait_ready(
         timeout: Seconds for all of them together.
         settle: Seconds for which one may be in trouble before that counts as failed: some troubles pass by themselves.
         report: Is told what each waits for, and when it is ready.
+        changed: Those that were ready before, perhaps, and were changed just now.
 
     Raises:
         NotReadyError: one failed, or the time is over.
     """
-    await _Tracker(api, references, readiness, report).all_ready(timeout, settle)
+    doubted = {each.identity for each in changed if each.kind in UNDATED}
+    await _Tracker(api, references, readiness, report, doubted).all_ready(timeout, settle)
 
 
 async def wait_gone(api: ClusterApi, references: Collection[Reference], *, timeout: float, report: Report) -> None:
@@ -86,13 +97,23 @@ def _goneness(resource: Resource | None) -> Readiness:
 class _Tracker:
     """Keeps the newest state of each resource. One owner: the loop."""
 
-    def __init__(self, api: ClusterApi, references: Collection[Reference], judge: Judge, report: Report) -> None:
+    def __init__(
+        self,
+        api: ClusterApi,
+        references: Collection[Reference],
+        judge: Judge,
+        report: Report,
+        doubted: Collection[Identity] = (),
+    ) -> None:
         self._api = api
         self._judge = judge
         self._report = report
         self._states: dict[Identity, Readiness] = {each.identity: Readiness("waiting", "") for each in references}
         self._names = {each.identity: each for each in references}
         self._troubled: dict[Identity, float] = {}
+        self._doubted = set(doubted)
+        self._calm: dict[Identity, float] = {}
+        """Since when what is doubted has been ready."""
         self._changed = asyncio.Event()
 
     async def all_ready(self, timeout: float, settle: float) -> None:
@@ -107,6 +128,7 @@ class _Tracker:
                 now = loop.time()
                 self._judge_all(now, deadline, timeout, settle)
                 ends = [deadline, *(since + settle for since in self._troubled.values())]
+                ends += [since + _CALM for since in self._calm.values()]
                 self._changed.clear()
                 woken = asyncio.ensure_future(self._changed.wait())
                 done, _ = await asyncio.wait(
@@ -115,6 +137,7 @@ class _Tracker:
                 woken.cancel()
                 for follower in done & set(followers):
                     follower.result()
+                self._believe(loop.time())
         finally:
             for follower in followers:
                 follower.cancel()
@@ -124,6 +147,13 @@ class _Tracker:
         """One a kind and namespace."""
         places = {(each.api_version, each.kind, each.namespace): None for each in self._names.values()}
         return [Query(*place, labels={MANAGED: OWNER}) for place in places]
+
+    def _believe(self, now: float) -> None:
+        """Take what has stayed ready for a while for ready."""
+        for identity in [each for each, since in self._calm.items() if now - since >= _CALM]:
+            self._doubted.discard(identity)
+            del self._calm[identity]
+            self._put(identity, Readiness("ready"))
 
     def _judge_all(self, now: float, deadline: float, timeout: float, settle: float) -> None:
         failed = {
@@ -182,6 +212,13 @@ class _Tracker:
         self._put(Reference.of(resource).identity, self._judge(None if gone else resource))
 
     def _put(self, identity: Identity, state: Readiness) -> None:
+        if identity in self._doubted and state.state == "ready":
+            self._calm.setdefault(identity, asyncio.get_running_loop().time())
+            state = Readiness("waiting", "it was ready before the change too")
+        else:
+            # What is not ready any more has heard of the change.
+            self._doubted.discard(identity)
+            self._calm.pop(identity, None)
         if identity not in self._names or self._states[identity] == state:
             return
         self._states[identity] = state

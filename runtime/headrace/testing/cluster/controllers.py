@@ -64,7 +64,9 @@ class Controllers:
         status = _deployment(live, failing) if kind == "Deployment" else _conditions(failing)
         if kind == "InferenceService" and not failing:
             status["url"] = f"http://{name}.{namespace}.example.com"
-        self._store.set_status(kind, name, namespace, observedGeneration=generation, **status)
+        # KServe writes the generation of a Knative Service of its own there, which stays behind (kserve#6081).
+        seen = 1 if kind == "InferenceService" else generation
+        self._store.set_status(kind, name, namespace, observedGeneration=seen, **status)
 
 
 def _conditions(failing: tuple[str, str] | None) -> dict[str, Any]:
