@@ -109,7 +109,7 @@ def test_no_rights_at_all(words: tuple[str, ...], lab: Lab) -> None:
 def test_kserve_is_not_installed(lab: Lab) -> None:
     """The doctor names it, a deploy refuses; one that skips the doctor is refused by the cluster."""
     for kind in ("InferenceService", "LocalModelCache", "LocalModelNodeGroup"):
-        lab.server.call(lambda kind=kind: uninstall(lab, kind))
+        lab.server.call(partial(uninstall, lab, kind))
     assert "install KServe 0.21" in lab.run("doctor").stdout
     assert "fix: install KServe 0.21" in lab.fail("deploy", *IMAGE)
     assert "has no kind InferenceService in serving.kserve.io/v1beta1" in lab.fail("deploy", *IMAGE, "--skip-doctor")
