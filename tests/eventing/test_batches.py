@@ -149,6 +149,18 @@ def test_a_sink_that_is_not_there_is_nobodys_fault() -> None:
     assert world.sink.knocks >= 3, "it is asked whether it is ready before each of them"
 
 
+def test_a_batch_that_is_too_much_is_not_halved() -> None:
+    """A 429 or 503 to the whole of it blames no event: all wait as long as it says, and travel together again."""
+    world = together(concurrency=1)
+    first = [Reply(429, {"retry-after": "30"})]
+    world.refuse = lambda _: first.pop() if first else None
+    broker = dispatch(world, published(*range(8)))
+    assert answered(broker) == once(*range(8))
+    assert world.sink.batches[0] == [str(n) for n in range(8)]
+    assert sum(map(len, world.sink.batches)) == 16
+    assert max(world.clock.slept) >= 30
+
+
 def test_a_receiver_that_reads_no_batches_gets_single_events() -> None:
     """It refuses a batch for good and takes each event alone: from then on every event goes alone."""
     world = together(concurrency=1)

@@ -142,7 +142,17 @@ class Dispatcher:
             clock=self._clock,
             wanted=settings.wanted,
         )
-        self._committer = Committer(log, self._ledgers, self._clock, self._settler.too_large, self._written)
+        self._committer = Committer(
+            log,
+            self._ledgers,
+            self._clock,
+            self._settler.too_large,
+            self._written,
+            on_refusal=self.metrics.dead_letter_failed,
+        )
+        self.metrics.watch(
+            "stuck_partitions", "Partitions that wait for a dead letter.", lambda: len(self._committer.stuck)
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then finish what is under way, commit it, and leave the group.
@@ -210,16 +220,15 @@ class Dispatcher:
         return [] if stopping.done() else list(records)
 
     def _paused(self) -> AbstractSet[Partition]:
-        """Partitions that must deliver nothing now: all when memory is full, else those whose ledger is."""
-        full = len(self._work) >= self._settings.most_open or self._open_bytes >= self._settings.most_open_bytes
+        """Partitions that must deliver nothing now: all when memory is full, else those that cannot go on."""
+        held = self._open_bytes + self._committer.held_bytes
+        full = len(self._work) >= self._settings.most_open or held >= self._settings.most_open_bytes
         # Hysteresis: resumed at half, or every finished event would cost a pause and a resume.
-        emptied = (
-            len(self._work) <= self._settings.most_open // 2 and self._open_bytes <= self._settings.most_open_bytes // 2
-        )
+        emptied = len(self._work) <= self._settings.most_open // 2 and held <= self._settings.most_open_bytes // 2
         self._throttled = full or (self._throttled and not emptied)
         if self._throttled or not self._valve.is_open:
             return frozenset(self._ledgers)
-        return {partition for partition, ledger in self._ledgers.items() if ledger.full}
+        return {partition for partition, ledger in self._ledgers.items() if ledger.full} | self._committer.stuck
 
     def _admit(self, record: Record) -> None:
         ledger = self._ledgers.get(record.partition)

@@ -8,6 +8,7 @@ headrace_dispatcher_dead_letter_failures_total         dead letters that could n
 headrace_dispatcher_cold_start_seconds                 how long events waited for a replica
 headrace_dispatcher_concurrency                        requests that may be under way at once, at present
 headrace_dispatcher_paused                             1 while nothing new is delivered
+headrace_dispatcher_stuck_partitions                   partitions that wait for a dead letter to be written
 """
 
 from __future__ import annotations

@@ -38,6 +38,11 @@ class Work:
         """Bytes of the record's value."""
         return len(self.record.value or b"")
 
+    @property
+    def is_letter(self) -> bool:
+        """Whether its answer is a dead letter."""
+        return self.outcome is not None and self.outcome.ending == "dead_letter"
+
     def close(self) -> None:
         """End the spans that waited for the answer to be written."""
         if self.outcome:
