@@ -17,7 +17,7 @@ from headrace.manifests.options import RenderOptions, default_image
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "manifests/kustomize"
-EXAMPLES = ["pictures", "text"]
+EXAMPLES = ["audio", "pictures", "text"]
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -67,4 +67,4 @@ def test_mistakes_are_seen() -> None:
 
 def test_the_three_apps_are_there() -> None:
     """Pictures, text and audio have examples."""
-    assert {"pictures", "text"} <= set(EXAMPLES)
+    assert {"pictures", "text", "audio"} <= set(EXAMPLES)
