@@ -157,6 +157,17 @@ def test_feature_flags_that_the_app_needs(sound: Any, app_of: MakeApp) -> None:
     assert not errors(found(sound, app))
 
 
+def test_an_initial_scale_of_none_must_be_allowed(sound: Any, app_of: MakeApp) -> None:
+    """Knative's webhook refuses the revision otherwise."""
+    about = {"name": "config-autoscaler", "namespace": "knative-serving"}
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about}
+    sound.call(lambda: sound.store.put({**settings, "data": {}}))
+    app = app_of(spec={"predictor": {"scale": {"initial": 0}}})
+    assert "allow-zero-initial-scale: true" in only_error(found(sound, app)).message
+    sound.call(lambda: sound.store.put({**settings, "data": {"allow-zero-initial-scale": "true"}}))
+    assert not errors(found(sound, app))
+
+
 def test_other_settings_are_warnings(sound: Any, app_of: MakeApp) -> None:
     """The app works without its traces; a Knative that is elsewhere or may not be read is no error either."""
     absent = found(sound, app_of(spec=TRACED))
@@ -228,7 +239,6 @@ def test_a_model_cache_needs_its_nodes(sound: Any, app_of: MakeApp) -> None:
     group = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "LocalModelNodeGroup", "spec": {}}
     sound.call(lambda: sound.store.put({**group, "metadata": {"name": "slow"}}))
     about = {"name": "inferenceservice-config", "namespace": "kserve"}
-    features(sound, **{"init-containers": "enabled"})
     for said, on in (({}, False), ({"localModel": "{"}, False), ({"localModel": '{"enabled": true}'}, True)):
         settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": said}
         sound.call(lambda settings=settings: sound.store.put(settings))

@@ -194,15 +194,15 @@ def test_the_settings_lie_beside_every_app_that_needs_some(plain: MakeApp, resou
     assert first == {"knative-serving.config-autoscaler.yaml": 'data:\n  allow-zero-initial-scale: "true"\n'}
 
 
-@pytest.mark.parametrize(
-    ("model", "flag"),
-    [
-        ("pvc://claim/m", "kubernetes.podspec-persistent-volume-claim"),
-        ("s3://b/m", "kubernetes.podspec-init-containers"),
-    ],
-)
-def test_a_models_store_needs_its_flag(plain: MakeApp, resources: Render, model: str, flag: str) -> None:
-    """Knative refuses the service otherwise, and says so on the service alone."""
-    found = resources(plain(tracing={}, predictor={"model": model}), "ConfigMap")
+@pytest.mark.parametrize("model", ["pvc://claim/m", "s3://b/m"])
+def test_a_models_store_needs_no_flag(plain: MakeApp, resources: Render, model: str) -> None:
+    """KServe's webhook puts initializer and volume into the pods themselves, which Knative does not look at."""
+    found = resources(plain(predictor={"model": model}), "ConfigMap")
+    assert not [each for each in found if each["metadata"]["name"] == "picture-labels-cluster-settings"]
+
+
+def test_kserves_tracing_needs_a_flag(plain: MakeApp, resources: Render) -> None:
+    """Its variables name pod and node by reference, which Knative refuses otherwise."""
+    found = resources(plain(tracing={"kserve": True}), "ConfigMap")
     (settings,) = [each for each in found if each["metadata"]["name"] == "picture-labels-cluster-settings"]
-    assert f"{flag}: enabled" in settings["data"]["knative-serving.config-features.yaml"]
+    assert "kubernetes.podspec-fieldref: enabled" in settings["data"]["knative-serving.config-features.yaml"]

@@ -6,7 +6,7 @@ The app carries the patches instead, for an administrator, and for ``headrace do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.manifests.concerns import places
 from headrace.manifests.concerns.tracing import endpoint
@@ -63,26 +63,25 @@ def needed_settings(app: InferenceApp, options: RenderOptions) -> Settings:
 
 
 def _features(app: InferenceApp, options: RenderOptions) -> dict[str, str]:
-    """The flags of all pod fields that are rendered for Knative's services, by what is rendered and what is added."""
+    """The flags of all pod fields that are rendered for Knative's services, by what is rendered and what is added.
+
+    A model's store needs none: KServe puts its initializer, and the volume of a claim, into the pods, past Knative.
+    """
     fields: set[str] = set()
-    volumes: list[dict[str, Any]] = []
     for each in inference_service(app, options):
         for role in ("predictor", "transformer"):
             fields |= set(each["spec"].get(role, {}))
-            volumes += each["spec"].get(role, {}).get("volumes", [])
     if app.spec.disruption and app.spec.disruption.models:
         fields |= {"priorityClassName", "topologySpreadConstraints"}
     flags = {flag for field, flag in _FLAGS.items() if field in fields}
-    model = app.spec.predictor.model or ""
-    if model.startswith("pvc://") or any("persistentVolumeClaim" in each for each in volumes):
-        flags.add("kubernetes.podspec-persistent-volume-claim")
-    if "://" in model and not model.startswith(("pypi://", "file://")):
-        flags.add("kubernetes.podspec-init-containers")
+    if app.spec.tracing and app.spec.tracing.kserve:
+        # KServe's variables then name the pod and its node.
+        flags.add("kubernetes.podspec-fieldref")
     return dict.fromkeys(sorted(flags), "enabled")
 
 
 def _autoscaler(app: InferenceApp) -> dict[str, str]:
-    """KServe leaves an initial scale of 0 out, in silence, where the cluster does not allow it."""
+    """Knative refuses an initial scale of 0 unless the cluster allows it."""
     parts = (app.spec.predictor, *([app.spec.transformer] if app.spec.transformer else []))
     return {"allow-zero-initial-scale": "true"} if any(each.scale.initial == 0 for each in parts) else {}
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from headrace.manifests.options import RenderOptions
     from headrace.manifests.spec import InferenceApp
 
-_FEATURES = "config-features"
+_FEATURES, _AUTOSCALER = "config-features", "config-autoscaler"
 _ON = frozenset({"enabled", "allowed"})
 _VERSION = "app.kubernetes.io/version"
 _MADE_FOR = (1, 23)
 
 
 async def settings(api: ClusterApi, apps: Sequence[InferenceApp], options: RenderOptions) -> list[Finding]:
-    """An error for each feature that Knative would refuse the app without, a warning for each other setting."""
+    """An error for each setting that Knative would refuse the app without, a warning for each other one."""
     wanted: dict[tuple[str, str], dict[str, str]] = {}
     for app in apps:
         for place, values in needed_settings(app, options).items():
@@ -45,8 +45,8 @@ async def _one(api: ClusterApi, namespace: str, name: str, values: Mapping[str, 
     version = _version(live)
     if not missing:
         return [*version, Finding("ok", "settings", f"{about} has what the apps need")]
-    # Knative refuses what a feature flag forbids; the other settings only leave something out.
-    level: Level = "error" if name == _FEATURES else "warning"
+    # Knative refuses what these forbid; the other settings only leave something out.
+    level: Level = "error" if name in (_FEATURES, _AUTOSCALER) else "warning"
     said = ", ".join(f"{key}: {value}" for key, value in missing.items())
     return [*version, Finding(level, "settings", f"{about} lacks {said}", _patch(namespace, name, missing))]
 
