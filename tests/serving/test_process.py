@@ -94,8 +94,9 @@ def until(true: Callable[[], bool]) -> None:
 def test_from_the_open_port_to_the_last_answer(serve: Callable[..., Any], tmp_path: Path, number: int) -> None:
     """Alive and not ready while it loads; at the signal not ready, and what is in flight is answered; then exit 0."""
     (tmp_path / "slow.py").write_text(SLOW)
-    process = serve("--class", "slow:Gated", "--model_name", "m")
+    process = serve("--class", "slow:Gated", "--model_name", "m", "--max_threads", "4", "--enable_docs_url=true")
     url = process.url()
+    assert "--max_threads has no effect" in process.log
     assert asked(f"{url}/v2/health/live")[0] == 200
     assert asked(f"{url}/v2/health/ready")[0] == 503
     status, headers, body = asked(f"{url}/v1/models/m:predict", b"{}")
@@ -123,7 +124,7 @@ def test_from_the_open_port_to_the_last_answer(serve: Callable[..., Any], tmp_pa
 
 @pytest.mark.slow
 def test_a_request_that_never_ends_does_not_hold_the_exit(serve: Callable[..., Any], tmp_path: Path) -> None:
-    """After the grace the process leaves, and says how many requests it left unanswered."""
+    """After the grace the model is told to stop, beside its run; the process leaves, and says what is unanswered."""
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "load").touch()
     process = serve("--class", "slow.py:Gated", "--name", "m", "--grace", "50ms")
@@ -134,6 +135,7 @@ def test_a_request_that_never_ends_does_not_hold_the_exit(serve: Callable[..., A
         until((tmp_path / "asked").exists)
         assert process.end() == 0
     assert "1 requests were not answered" in process.log
+    assert (tmp_path / "stopped").exists()
 
 
 @pytest.mark.slow

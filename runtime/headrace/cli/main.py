@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.cli import kserve_flags
 from headrace.errors import ConfigurationError, HeadraceError
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit the process with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _app(_called(words))(words, prog_name="headrace")
+        called = _called(words)
+        _app(called)(kserve_flags.applied(words) if called == "serve" else words, prog_name="headrace")
     except ConfigurationError as fault:
         _die(fault, 2)
     except HeadraceError as fault:

@@ -109,7 +109,7 @@ def serve(
     """Serve model classes over HTTP and gRPC: CloudEvents, KServe v1 and the Open Inference Protocol (v2).
 
     Takes KServe's own spelling of the flags too (--model_name, --predictor_host, --http_port), as its controller
-    adds them to a transformer's container.
+    adds them to a transformer's container; those of KServe's flags that mean nothing here are named and passed over.
     """
     from headrace.serving.server import run
     from headrace.serving.settings import BatchLimits, ServeSettings

@@ -116,11 +116,18 @@ class HostedModel:
         """As :meth:`infer`, with ``explain`` instead of ``predict``."""
         return await self._taken_on(payload, headers, self._explanation)
 
-    async def stop(self) -> None:
-        """Let the model free what it holds, once; what it raises is of no use to anybody any more."""
+    async def stop(self, *, beside: bool = False) -> None:
+        """Let the model free what it holds, once; what it raises is of no use to anybody any more.
+
+        Args:
+            beside: Whether a run of the model may never end: its hooks are called in another thread then, since what
+                it holds outside of the process (a file, a process of its own) would outlive it.
+        """
         if self._stopped:
             return
         self._stopped = True
+        if beside:
+            self._worker = Worker(f"stop-{self.name}")
         with suppress(Exception):
             if hasattr(self.model, "aclose"):
                 await self.model.aclose()

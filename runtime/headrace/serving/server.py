@@ -110,10 +110,9 @@ async def _started(settings: ServeSettings, phases: Phases, stopping: asyncio.Ev
 async def _stop(started: Started | None, *, running: bool) -> None:
     if started is None:
         return
-    # Under a model that still runs nothing is taken away: the process ends, and the model with it.
-    for hosted in () if running else started.models:
+    for hosted in started.models:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(hosted.stop(), _STOP)
+            await asyncio.wait_for(hosted.stop(beside=running), _STOP)
     if started.provider is not None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(Worker("spans").submit(started.provider.shutdown), _STOP)
