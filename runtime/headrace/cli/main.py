@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "audit": "Compare events with their results: lost, late, or twice?",
     "record": "Keep a range of a topic as a file of CloudEvents.",
     "replay": "Send recorded events through a model once more, and keep what it answers.",
+    "diff": "Compare two sets of answers to the same events: what changed, and is it allowed?",
     "trace": "Print the trace of an event as a tree with durations.",
     "down": "Stop the running `headrace up`.",
     "pause": "Hold back an app's events until `headrace resume`.",

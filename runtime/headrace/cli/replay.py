@@ -6,12 +6,15 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
 
+from headrace.cli.app_topics import app_topics
+from headrace.cli.diff import Gate, Html, compare_places
 from headrace.cli.ranges import Expression, Group, Limit, Offsets, Sample, Since, Until
 from headrace.cli.target import (
     KAFKA_HELP,
@@ -20,7 +23,7 @@ from headrace.cli.target import (
     person_looks_on,
     trace_this_command,
 )
-from headrace.errors import HeadraceError
+from headrace.errors import ConfigurationError, HeadraceError
 from headrace.local.state import Home
 
 if TYPE_CHECKING:
@@ -65,6 +68,16 @@ def replay(
     strict: Annotated[bool, typer.Option("--strict", help="End with the first event that fails for good.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the events, and send none.")] = False,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with a run that was broken off.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Compare with these answers at the end, as `headrace diff` does; `recorded` "
+            "is the app's topic of results.",
+        ),
+    ] = None,
+    gate: Gate = None,
+    html: Html = None,
     output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table",
 ) -> None:
     """Send events of a topic or a recording through a model once more, and keep what it answers.
@@ -78,8 +91,11 @@ def replay(
 
     runs = Runs(Home.of().path / "replays")
     settings = kafka_settings(kafka)
+    compared = _Compared(against, gate, html, kafka)
     if resume is not None:
-        _run(runs.find(resume), runs, settings, output, kept=True)
+        plan = runs.find(resume)
+        _run(plan, runs, settings, output, kept=True)
+        compared.by(plan, app, output)
         return
     asked = Asked(
         Part(topic, recording, since, until, offsets, group, expression, sample, limit),
@@ -88,11 +104,44 @@ def replay(
         Manner(rate, speed, ordering, concurrency, strict=strict),
         settings,
     )
+    compared.check(results)
     plan = new_plan(asked)
     if dry_run:
         _count(plan, settings, output)
-    else:
-        _run(plan, runs, settings, output, kept=False)
+        return
+    _run(plan, runs, settings, output, kept=False)
+    compared.by(plan, app, output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What is compared at the end of a run."""
+
+    against: str | None
+    gate: str | None
+    html: Path | None
+    kafka: str | None
+
+    def check(self, results: str | None) -> None:
+        """Refuse what cannot be compared, before a long run."""
+        if self.against is None and (self.gate or self.html):
+            raise ConfigurationError("--gate and --html are about a comparison", hint="say with what: --against PLACE")
+        if self.against is not None and not results:
+            raise ConfigurationError(
+                "--against compares the answers of this run, and they go nowhere", hint="--results"
+            )
+        if self.gate:
+            from headrace.eventing.comparison.gate import parse_gate
+
+            parse_gate(self.gate)
+
+    def by(self, plan: Plan, app: str | None, output: str) -> None:
+        """Compare this run's answers."""
+        if self.against is None:
+            return
+        before = (app_topics(app, None).results or "") if self.against == "recorded" else self.against
+        after = plan.results_file or f"{plan.results_topic}@{plan.run}"
+        compare_places(before, after, kafka=self.kafka, gate=self.gate, html=self.html, output=output)
 
 
 def _count(plan: Plan, kafka: KafkaSettings, output: str) -> None:

@@ -132,6 +132,23 @@ def test_kill_9_at_random_points_changes_no_answer(headrace: Headrace, receiver:
     assert answered(kafka, parts) == answered(kafka, whole)
 
 
+def test_a_run_is_compared_with_an_earlier_one(headrace: Headrace, receiver: Receiver, tmp_path: Path) -> None:
+    """``--against`` and ``--gate``: the same model answers the same, and its times can be asked for."""
+    first, page = str(tmp_path / "first.jsonl"), tmp_path / "page.html"
+    replay = ("replay", "--topic", "calls", "--limit", "40", "--to", receiver.url)
+    assert headrace.run(*replay, "--results", first)[0] == 0
+    code, said, told = headrace.run(
+        *(*replay, "--results", str(tmp_path / "second.jsonl"), "--against", first),
+        *("--gate", "changed=0, missing=0, p99<60s", "--html", str(page)),
+    )
+    assert (code, page.exists()) == (0, True), told
+    assert "40 events answered by both; 0 by A alone, 0 by B alone" in said
+    assert "99 %" in said
+    assert headrace.run(*replay, "--results", f"compared-{receiver.url[-6:-1]}", "--against", first)[0] == 0
+    code, _, told = headrace.run(*replay, "--against", first)
+    assert (code, "they go nowhere" in told) == (2, True)
+
+
 def _wait_for(receiver: Receiver, count: int, process: subprocess.Popen[str]) -> None:
     """Until it has got so many events, or the process is at its end."""
     deadline = time.monotonic() + PATIENCE

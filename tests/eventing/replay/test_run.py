@@ -89,8 +89,8 @@ def test_a_run_that_was_stopped_goes_on(recording: Callable[[int], Path], tmp_pa
     """Stopped again and again, it leaves the very answers, to the id, that an undisturbed run leaves."""
     source, whole, parts = recording(200), tmp_path / "whole", tmp_path / "parts"
     play(plan(source, whole), whole, MemorySink(echo))
-    order = plan(source, parts, rate=400.0)
-    complete = [play(order, parts, MemorySink(echo), stop_at=40).complete for _ in range(2)]
+    order = plan(source, parts, rate=80.0)
+    complete = [play(order, parts, MemorySink(echo), stop_at=20).complete for _ in range(2)]
     while not play(order, parts, MemorySink(echo)).complete:
         pass
     assert complete[0] is False

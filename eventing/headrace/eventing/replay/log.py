@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from headrace.eventing.replay.store import Store
 
 T = TypeVar("T")
+ELAPSED = "hrelapsed"
+"""Attribute of an answer: milliseconds from sending the event to the whole answer, of the last attempt."""
 WAIT = 0.5
 """Seconds that a poll waits at most."""
 GLANCE = 0.02
@@ -76,6 +78,7 @@ class ReplayLog:
         store: Where answers and progress are kept.
         choice: Which events.
         pace: How fast.
+        elapsed: Milliseconds that the receiver took for the event of this id; None where nobody measured.
         clock: Time.
     """
 
@@ -87,6 +90,7 @@ class ReplayLog:
         *,
         choice: Choice | None = None,
         pace: Pace | None = None,
+        elapsed: Callable[[str], float | None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._run = run
@@ -94,6 +98,7 @@ class ReplayLog:
         self._store = store
         self._choice = choice or Choice()
         self._pace = pace or AsItComes()
+        self._elapsed = elapsed
         self._clock = clock or SystemClock()
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="replay-read")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="replay-write")
@@ -141,7 +146,8 @@ class ReplayLog:
 
     async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
         """Keep answers and progress together."""
-        await _in(self._writing, lambda: self._store.write(records, done))
+        timed = [self._timed(record) for record in records]
+        await _in(self._writing, lambda: self._store.write(timed, done))
         self._progress.update(done)
         for record in records:
             self._count(record)
@@ -150,6 +156,8 @@ class ReplayLog:
     async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
         """What the store has, asked anew."""
         known = await _in(self._writing, lambda: self._store.open(self._source.partitions))
+        self._progress.update(known)
+        self._tell()
         return {partition: known[partition] for partition in partitions & known.keys()}
 
     async def close(self) -> None:
@@ -202,6 +210,13 @@ class ReplayLog:
             self.tally.failed += 1
         else:
             self.tally.answered += 1
+
+    def _timed(self, record: OutgoingRecord) -> OutgoingRecord:
+        request = dict(record.headers).get("ce_causationid", b"").decode()
+        elapsed = self._elapsed(request) if request else None
+        if elapsed is None:
+            return record
+        return replace(record, headers=(*record.headers, (f"ce_{ELAPSED}", f"{elapsed:.3f}".encode())))
 
     def _marked(self, record: Record) -> Record:
         try:

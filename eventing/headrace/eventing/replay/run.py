@@ -12,6 +12,7 @@ from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.http_sink import HttpSink
 from headrace.eventing.replay.log import ReplayLog, Tally
 from headrace.eventing.replay.store import REJECTED, RESULTS
+from headrace.eventing.replay.timing import TimedSink
 from headrace.eventing.results import Responder
 from headrace.eventing.retry import RetryPolicy
 
@@ -63,10 +64,16 @@ async def run(
         PermanentError: an event failed for good, and the plan is strict.
         ConfigurationError: the source is not there.
     """
+    receiver = TimedSink(sink or HttpSink(plan.target, timeout=plan.timeout, connections=plan.concurrency), clock)
     log = ReplayLog(
-        plan.run, plan.source(kafka), plan.store(folder, kafka), choice=plan.choice(), pace=plan.pace(), clock=clock
+        plan.run,
+        plan.source(kafka),
+        plan.store(folder, kafka),
+        choice=plan.choice(),
+        pace=plan.pace(),
+        elapsed=receiver.take,
+        clock=clock,
     )
-    receiver = sink or HttpSink(plan.target, timeout=plan.timeout, connections=plan.concurrency)
     ending = asyncio.Event()
     dispatching = asyncio.ensure_future(Dispatcher(log, receiver, _settings(plan), clock).run(ending))
     watching = asyncio.ensure_future(_watch(log, stop, progress, strict=plan.strict))
