@@ -82,7 +82,7 @@ async def _connection(port: int, encoded: bytes, turns: Iterator[int]) -> bytes:
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+    length = int(head.split(b"\r\ncontent-length:", 1)[1].split(b"\r\n", 1)[0])
     body = await reader.readexactly(length)
     status = int(head[9:12])
     if status != OK:

@@ -60,7 +60,15 @@ class Share:
         return self.share >= self.goal
 
 
+def _texts(length: int) -> Real:
+    ids = ("INT64", (length,))
+    target = "headrace.predictors.minilm:MiniLM"
+    return Real(f"MiniLM-L6, {length} tokens", target, {"input_ids": ids, "attention_mask": ids}, 16384 // length)
+
+
 MODELS = (
+    _texts(16),
+    _texts(64),
     Real(
         "EfficientNet-Lite0, 224x224",
         "headrace.predictors.efficientnet:EfficientNetLite",

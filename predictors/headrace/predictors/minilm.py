@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from headrace.errors import InvalidInputError
 from headrace.models.batching import PaddedBatching
+from headrace.models.hooks import never_waits
 from headrace.models.storage import model_path
 from headrace.predictors.sentence_network import EncoderShape, SentenceEncoder, load_encoder
 from headrace.predictors.torch_base import TensorSpec, TorchPredictor
@@ -72,6 +73,7 @@ class MiniLM(PaddedBatching, TorchPredictor):
         module.head.load_state_dict(load_file(SPAM_HEAD))
         return module
 
+    @never_waits
     async def preprocess(self, payload: object, headers: dict[str, str] | None = None) -> InferRequest:
         """As :class:`TorchPredictor`.
 
