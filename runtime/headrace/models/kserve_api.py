@@ -6,34 +6,19 @@ Importing kserve parses ``sys.argv`` at import and exits the process with status
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from headrace.models import kserve_import
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+kserve_import.enter()
 
-
-@contextmanager
-def _empty_command_line() -> Iterator[None]:
-    kept = sys.argv
-    sys.argv = kept[:1]
-    try:
-        yield
-    finally:
-        sys.argv = kept
-
-
-with _empty_command_line():
-    from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
-    from kserve.context import get_predictor_config, set_predictor_config
-    from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
-    from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
-    from kserve.model import BaseKServeModel, InferenceVerb
-    from kserve.predictor_config import PredictorConfig
-    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
-    from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
-    from kserve.protocol.infer_type import RequestedOutput
+# ruff: noqa: E402  # only behind the line above
+from kserve.context import get_predictor_config, set_predictor_config
+from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
+from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
+from kserve.model import BaseKServeModel, InferenceVerb, Model
+from kserve.predictor_config import PredictorConfig
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as services
+from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, InferResponse, RequestedOutput
 
 __all__ = [
     "POST_HIST_TIME",
