@@ -8,11 +8,12 @@ STAMP := $(VENV)/.installed
 IMAGES ?= headrace
 VARIANT ?= cpu
 
-.PHONY: help demo test check format setup bench images sbom clean
+.PHONY: help demo test faults check format setup bench images sbom clean
 
 help:
 	@echo "make demo    pictures through Kafka, a transformer and a predictor, from zero replicas and back"
 	@echo "make test    style, types, layers and all tests"
+	@echo "make faults  kills, cuts, a full disk and other faults, for minutes; prints a table"
 	@echo "make check   style, types and layers alone"
 	@echo "make format  format the code"
 	@echo "make bench   events from Kafka to a model and back, beside FastStream and a plain loop; BENCH= takes options"
@@ -25,6 +26,9 @@ demo: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest
+
+faults: $(STAMP)
+	HEADRACE_FAULTS=long $(BIN)/python -m pytest tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
