@@ -20,7 +20,7 @@ from headrace.testing.app import until
 from headrace.testing.broker import BrokerProcess
 
 from .receiver import Receiver
-from .tally import Batch, Row, count, event, everything, lag
+from .tally import GROUP, Batch, Row, count, event, everything, lag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +131,7 @@ class Scene:
             self.create(name, partitions)
         for name in ("d-0", "d-1"):
             self.add_dispatcher(name)
+        self.until_members(2)
 
     def close(self) -> None:
         """End everything."""
@@ -170,6 +171,18 @@ class Scene:
         assert producer.flush(PATIENCE) == 0
         ids = tuple(f"{name}-{number}" for number in range(events))
         return Batch(name, ids, frozenset(ids[number] for number in bad))
+
+    def until_members(self, count: int) -> None:
+        """Wait until the group has this many members, each with partitions."""
+        admin = self._admin()
+
+        def is_so() -> bool:
+            with suppress(confluent_kafka.KafkaException):
+                members = admin.describe_consumer_groups([GROUP])[GROUP].result(WAIT).members
+                return len(members) == count and all(one.assignment.topic_partitions for one in members)
+            return False
+
+        until(is_so, f"the group has {count} members", PATIENCE)
 
     def until_delivered(self, batch: Batch, share: float) -> None:
         """Wait until the sink has got this share of the batch."""

@@ -50,11 +50,12 @@ def test_a_rebalance_in_the_middle_of_slow_inference(scene: Scene, settle: Settl
     """A sink that takes four seconds (two in the short run); a member dies, a third one comes, and goes again."""
     scene.receiver.delay = 4.0 if long else 2.0
     began = time.monotonic()
-    batch = scene.publish("slow sink", 120 if long else 12)
-    scene.until_delivered(batch, 0.5 if long else 0.1)
+    batch = scene.publish("slow sink", 240 if long else 48)
+    scene.until_delivered(batch, 0.1)
     third = scene.add_dispatcher("d-2")
     scene.dispatchers[0].kill()
-    scene.until_delivered(batch, 1)
+    scene.until_members(3)
+    scene.until_delivered(batch, 0.7)
     scene.remove_dispatcher(third)
     settle(batch, began)
 
