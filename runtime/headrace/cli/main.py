@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli import kserve_flags
 from headrace.errors import ConfigurationError, HeadraceError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         called = _called(words)
-        _app(called)(kserve_flags.applied(words) if called == "serve" else words, prog_name="headrace")
+        _app(called)(_understood(words) if called == "serve" else words, prog_name="headrace")
     except ConfigurationError as fault:
         _die(fault, 2)
     except HeadraceError as fault:
@@ -69,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _called(words: Sequence[str]) -> str | None:
     return next((word for word in words if word in COMMANDS), None) if words else None
+
+
+def _understood(words: Sequence[str]) -> list[str]:
+    from headrace.cli import kserve_flags
+
+    return kserve_flags.applied(words)
 
 
 def _app(called: str | None) -> typer.Typer:
