@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.replay.log import Tally
-    from headrace.eventing.replay.plan import Plan, Runs
+    from headrace.eventing.replay.plan import Plan, Runs, ServedModel
     from headrace.eventing.replay.run import Outcome
 
 
@@ -42,6 +42,13 @@ def replay(
     ] = None,
     app: Annotated[str | None, typer.Option(help="App of the running `headrace up` to send them to.")] = None,
     to: Annotated[str | None, typer.Option(metavar="URL", help="Where to send them instead.")] = None,
+    predictor: Annotated[
+        str | None, typer.Option("--class", metavar="MODULE:CLASS", help="A model class to start for this run alone.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="URI", help="Where the files of that model are.")] = None,
+    transformer: Annotated[
+        str | None, typer.Option(metavar="MODULE:CLASS", help="A transformer class to start before that model.")
+    ] = None,
     kafka: Annotated[str | None, typer.Option(help=KAFKA_HELP)] = None,
     since: Since = None,
     until: Until = None,
@@ -99,7 +106,7 @@ def replay(
         return
     asked = Asked(
         Part(topic, recording, since, until, offsets, group, expression, sample, limit),
-        Target(app, to, dry=dry_run),
+        Target(app, to, _served(predictor, model, transformer), dry=dry_run),
         Answers(results, live=live),
         Manner(rate, speed, ordering, concurrency, strict=strict),
         settings,
@@ -162,13 +169,16 @@ def _count(plan: Plan, kafka: KafkaSettings, output: str) -> None:
 def _run(plan: Plan, runs: Runs, kafka: KafkaSettings, output: str, *, kept: bool) -> None:
     if not kept:
         runs.keep(plan)
-    typer.echo(f"run {plan.run}: {_from(plan)} to {plan.target}", err=True)
+    to = plan.served.predictor if plan.served else plan.target
+    typer.echo(f"run {plan.run}: {_from(plan)} to {to}", err=True)
     provider = trace_this_command("headrace-replay")
     began = time.monotonic()
     try:
-        outcome = asyncio.run(_until_done(plan, runs.folder(plan.run), kafka))
+        with _target(plan, runs.folder(plan.run)) as target:
+            outcome = asyncio.run(_until_done(replace(plan, target=target), runs.folder(plan.run), kafka))
     except HeadraceError as fault:
-        fault.hint = f"{fault.hint + '; ' if fault.hint else ''}go on with `headrace replay --resume {plan.run}`"
+        if fault.retriable:
+            fault.hint = f"{fault.hint + '; ' if fault.hint else ''}go on with `headrace replay --resume {plan.run}`"
         raise
     finally:
         if provider:
@@ -176,6 +186,27 @@ def _run(plan: Plan, runs: Runs, kafka: KafkaSettings, output: str, *, kept: boo
     _tell(plan, runs.folder(plan.run), outcome, time.monotonic() - began, output)
     if not outcome.complete:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _target(plan: Plan, folder: Path) -> Iterator[str]:
+    if not plan.served:
+        yield plan.target
+        return
+    from headrace.cli.replay_server import served
+
+    with served(plan.served, folder) as url:
+        yield url
+
+
+def _served(predictor: str | None, model: str | None, transformer: str | None) -> ServedModel | None:
+    from headrace.eventing.replay.plan import ServedModel
+
+    if predictor is None:
+        if model or transformer:
+            raise ConfigurationError("--model and --transformer belong to a model class", hint="give it with --class")
+        return None
+    return ServedModel(predictor, model or "", transformer or "")
 
 
 async def _until_done(plan: Plan, folder: Path, kafka: KafkaSettings) -> Outcome:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.eventing.kafka.settings import KafkaSettings
+    from headrace.eventing.replay.plan import ServedModel
     from headrace.local.state import RunningApp, State
 
 
@@ -47,6 +48,7 @@ class Target:
 
     app: str | None
     url: str | None
+    model: ServedModel | None
     dry: bool
     """Nobody: the events are counted."""
 
@@ -104,8 +106,10 @@ def _refuse_contradictions(asked: Asked) -> None:
     if part.recording and named:
         flags = ", ".join(f"--{flag}" for flag in named)
         raise ConfigurationError(f"--recording is all of a file, and {flags} are for topics", hint="give one of them")
-    if asked.target.app and asked.target.url:
-        raise ConfigurationError("--app and --to are two targets", hint="give one of them")
+    target = asked.target
+    given = [flag for flag, value in (("--app", target.app), ("--to", target.url), ("--class", target.model)) if value]
+    if len(given) > 1:
+        raise ConfigurationError(f"{' and '.join(given)} are {len(given)} targets", hint="give one of them")
 
 
 def _paced(asked: Asked) -> Plan:
@@ -144,6 +148,8 @@ def _sourced(plan: Plan, part: Part, kafka: KafkaSettings) -> Plan:
 
 
 def _targeted(plan: Plan, target: Target) -> Plan:
+    if target.model:
+        return replace(plan, served=target.model)
     if target.url:
         if not target.url.startswith(("http://", "https://")):
             raise ConfigurationError(f"--to {target.url!r} is no URL", hint="such as http://127.0.0.1:8080/")

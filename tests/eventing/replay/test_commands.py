@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import psutil
 import pytest
 
 from headrace.cli.main import main
@@ -147,6 +148,36 @@ def test_a_run_is_compared_with_an_earlier_one(headrace: Headrace, receiver: Rec
     assert headrace.run(*replay, "--results", f"compared-{receiver.url[-6:-1]}", "--against", first)[0] == 0
     code, _, told = headrace.run(*replay, "--against", first)
     assert (code, "they go nowhere" in told) == (2, True)
+
+
+MODEL = """
+from kserve import Model
+
+
+class Shout(Model):
+    def predict(self, payload, headers=None):
+        return {"predictions": [str(item).upper() for item in payload["instances"]]}
+"""
+
+
+def test_a_model_is_started_for_the_run_alone(headrace: Headrace, tmp_path: Path) -> None:
+    """``--class``: the server is there for the run, answers, and is gone; a class that does not load is named."""
+    (tmp_path / "shout.py").write_text(MODEL)
+    (tmp_path / "calls.jsonl").write_text(
+        '{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"application/json",'
+        '"data":{"instances":["call"]}}\n'
+    )
+    results = tmp_path / "answers.jsonl"
+    order = ("replay", "--recording", str(tmp_path / "calls.jsonl"), "--results", str(results))
+    code, said, told = headrace.run(*order, "--class", f"{tmp_path}/shout.py:Whisper")
+    assert (code, "The predictor of this replay did not start" in told, "Whisper" in told) == (1, True, True), told
+    results.unlink(missing_ok=True)
+    code, said, told = headrace.run(*order, "--class", f"{tmp_path}/shout.py:Shout")
+    assert code == 0, told
+    assert "1 answered, 0 failed" in said
+    assert orjson.loads(results.read_bytes())["data"] == {"predictions": ["CALL"]}
+    mine = psutil.Process().children(recursive=True)
+    assert not [child for child in mine if "serve" in child.cmdline()], "the server is gone"
 
 
 def _wait_for(receiver: Receiver, count: int, process: subprocess.Popen[str]) -> None:

@@ -34,12 +34,25 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that is started for the run alone."""
+
+    predictor: str
+    """``MODULE:CLASS``."""
+    uri: str = ""
+    """Where its files are; empty for none."""
+    transformer: str = ""
+    """``MODULE:CLASS`` of what stands before it; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run does; it never changes once the run has begun."""
 
     run: str
     target: str
-    """URL that the events are posted to."""
+    """URL that the events are posted to; empty where ``served`` says who answers."""
+    served: ServedModel | None = None
     ranges: tuple[Range, ...] = ()
     """What of a topic is replayed; empty for a recording."""
     recording: str = ""
@@ -136,7 +149,8 @@ class Runs:
             raise ConfigurationError(f"There is no run {run!r} in {self._path}", hint=f"there is {known}") from None
         ranges = tuple(Range(**part) for part in kept.pop("ranges"))
         identity = tuple(kept.pop("identity"))
-        return Plan(**kept, ranges=ranges, identity=identity)
+        served = ServedModel(**model) if (model := kept.pop("served")) else None
+        return Plan(**kept, ranges=ranges, identity=identity, served=served)
 
     def names(self) -> list[str]:
         """The ids of all runs."""
