@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from fastapi.encoders import jsonable_encoder
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
 
 from headrace.models import tensors
 from headrace.models.kserve_api import InvalidInput
@@ -68,4 +68,4 @@ def of(request: Request) -> Response | None:
 
 
 def _refusal(errors: list[Any]) -> Response:
-    return json_response({"detail": jsonable_encoder(errors)}, _UNPROCESSABLE)
+    return json_response({"detail": to_jsonable_python(errors)}, _UNPROCESSABLE)
