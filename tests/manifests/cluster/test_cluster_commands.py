@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from headrace.testing.cluster.faults import Fault
 
 from .lab import IMAGE, TOKEN, Lab  # tests/ is no package, so only a relative name finds it
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEPLOY = [sys.executable, "-m", "headrace.cli.main", "deploy", *IMAGE]
 
@@ -35,6 +39,33 @@ def test_from_the_first_deploy_to_the_last_delete(lab: Lab) -> None:
     assert (told["app"], told["ready"], told["revision"]) == ("echo", True, 3)
     assert lab.succeed("delete") == "default/echo: 4 deleted, 2 kept\n"
     assert lab.succeed("delete") == "default/echo: 2 kept\n"
+
+
+def test_the_example_in_production(lab: Lab, pictures: Path) -> None:
+    """Every concern comes, goes when it is rendered no more, comes back with a rollback, and leaves nothing."""
+    file = ("-f", str(pictures))
+    lab.succeed("deploy", *IMAGE, *file, "--profile", "prod")
+    guards = {
+        "NetworkPolicy",
+        "PeerAuthentication",
+        "AuthorizationPolicy",
+        "PodDisruptionBudget",
+        "PrometheusRule",
+        "Role",
+    }
+
+    def there() -> set[str]:
+        found = lab.server.call(lab.server.store.references)
+        return {each.kind for each in found if each.name.startswith(("picture-labels", "vision-picture"))}
+
+    assert guards <= there()
+    assert lab.succeed("deploy", *IMAGE, *file, "--profile", "prod").startswith("nothing to change")
+    lab.succeed("deploy", *IMAGE, *file)
+    assert not guards & there()
+    assert "is revision 1 again" in lab.succeed("rollback", "picture-labels", "-n", "vision")
+    assert guards <= there()
+    lab.succeed("delete", *file, "--topics")
+    assert not there()
 
 
 def test_a_dry_run_changes_nothing(lab: Lab) -> None:

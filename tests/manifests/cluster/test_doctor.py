@@ -293,7 +293,8 @@ def test_kafka(sound: Any, app_of: MakeApp) -> None:
 
 
 def test_without_apps_the_basics_are_looked_at(cluster: Any) -> None:
-    """Before the first app is written."""
+    """Before the first app is written; what only an app can need is not asked."""
+    assert {each.about for each in found(cluster)} == {"kubernetes", "kinds"}
     cluster.call(lambda: cluster.store.kinds.pop(("serving.kserve.io/v1beta1", "InferenceService")))
     error = only_error(found(cluster))
     assert "InferenceService" in error.message

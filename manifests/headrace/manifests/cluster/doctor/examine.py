@@ -39,7 +39,7 @@ async def examine(api: ClusterApi, plan: Plan, apps: Sequence[InferenceApp], opt
         *versions(found.version),
         *kinds(found, wanted),
         *await kserve(api),
-        *await allowed_or("namespaces", namespaces(api, plan)),
+        *(await allowed_or("namespaces", namespaces(api, plan)) if apps else []),
         *await allowed_or("rights", rights(api, plan, found)),
         *(await settings(api, apps, options) if apps else []),
         *await allowed_or("gpus", gpus(api, plan, found)),

@@ -43,6 +43,8 @@ class _Answer:
 
 async def rights(api: ClusterApi, plan: Plan, found: Discovery) -> list[Finding]:
     """An error for each kind and namespace where something is not allowed that this deploy would do."""
+    if not plan.apps:
+        return []
     places = _places(plan)
     known = [each for each in places if (each.api_version, each.kind) in found.kinds]
     answers = await all_of(lambda each: _asked(api, found, each, places[each]), known)
