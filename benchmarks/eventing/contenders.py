@@ -46,6 +46,14 @@ class Contender:
 
 
 def _headrace(place: Place, processes: Processes) -> None:
+    _headrace_with(place, processes, {})
+
+
+def _headrace_batches(place: Place, processes: Processes) -> None:
+    _headrace_with(place, processes, {"batch": {}})
+
+
+def _headrace_with(place: Place, processes: Processes, trigger: dict[str, object]) -> None:
     port = _free_port()
     app = {
         "apiVersion": "headrace.dev/v1alpha1",
@@ -53,7 +61,7 @@ def _headrace(place: Place, processes: Processes) -> None:
         "metadata": {"name": "echo"},
         "spec": {
             "predictor": {"class": f"{HERE / 'echo.py'}:Echo"},
-            "trigger": {"topic": place.topic},
+            "trigger": {"topic": place.topic, **trigger},
             "results": {"topic": place.results},
         },
     }
@@ -62,7 +70,7 @@ def _headrace(place: Place, processes: Processes) -> None:
     serve = ["serve", "--class", f"{HERE / 'echo.py'}:Echo", "--name", "echo", "--host", "127.0.0.1"]
     dispatch = ["dispatch", "-f", str(file), "--app", "echo", "--kafka", place.kafka]
     program = ["-m", "headrace.cli.main"]
-    processes.start("headrace-serve", [*program, *serve, "--http-port", str(port)])
+    processes.start("headrace-serve", [*program, *serve, "--http-port", str(port), "--grpc-port", "0"])
     processes.start("headrace-dispatch", [*program, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
 
 
@@ -79,6 +87,7 @@ def _kserve_loop(place: Place, processes: Processes) -> None:
 
 CONTENDERS = (
     Contender("headrace", "exactly once", _headrace),
+    Contender("headrace-batches", "exactly once", _headrace_batches),
     Contender("faststream", "at least once", _faststream, needs="faststream"),
     Contender("kserve-loop", "at least once", _kserve_loop),
 )

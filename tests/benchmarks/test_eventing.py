@@ -30,7 +30,7 @@ def test_a_short_run_has_every_number(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(found.read_text())
     assert told["load"] == {"events": 50, "rounds": 1, "warm_up": 5, "partitions": 4, "size": 1024}
-    names = {"headrace", "kserve-loop"} | ({"faststream"} if find_spec("faststream") else set())
+    names = {"headrace", "headrace-batches", "kserve-loop"} | ({"faststream"} if find_spec("faststream") else set())
     assert told["contenders"].keys() == names
     for one in told["contenders"].values():
         assert (one["lost"], one["twice"], len(one["rounds"])) == (0, 0, 1)

@@ -54,10 +54,14 @@ class Ledger:
 
     def admit(self, offset: int) -> bool:
         """Take an offset into work; False when it is done already, or in work."""
-        if offset in self._done or offset in self._open or offset < self._base(self._open.keys(), self._done):
+        fresh = self._next is None or offset >= self._next
+        if offset in self._done or offset in self._open:
+            return False
+        # Looked up last: it goes over everything that is open, and one that is fresh is never below it.
+        if not fresh and offset < self._base(self._open.keys(), self._done):
             return False
         self._open[offset] = self._restored.pop(offset, Attempts())
-        if self._next is None or offset >= self._next:
+        if fresh:
             self._next = offset + 1
         return True
 
