@@ -1,7 +1,7 @@
 """Whatever the spec allows renders to manifests that a cluster takes, under every profile.
 
-Checked twice: by the rules of Kubernetes that any resource must keep, written down here; and by the schemas of the
-custom resources, strictly, where those lie beside the repository.
+Checked three times: by the rules of Kubernetes that any resource must keep, written down here; by Kubernetes' own
+schemas of the core kinds; and by those of the custom resources, strictly, where they lie beside the repository.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import kubernetes_validate
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -76,6 +77,17 @@ def test_every_app_renders_to_what_the_schemas_allow(
     for each in rendered(document, profile, cluster):
         if found := validator(each["apiVersion"], each["kind"]):
             found.validate(each)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(documents(), profiles, options, st.sampled_from(["1.32", "1.36"]))
+def test_every_app_renders_to_what_kubernetes_allows(
+    rendered: Any, document: dict[str, Any], profile: str | None, cluster: RenderOptions, version: str
+) -> None:
+    """The core kinds, strictly, by the schemas of the oldest and the newest Kubernetes that is supported."""
+    for each in rendered(document, profile, cluster):
+        if each["apiVersion"].rpartition("/")[0] in CORE:
+            kubernetes_validate.validate(each, version, strict=True)
 
 
 @quick

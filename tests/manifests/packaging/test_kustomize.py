@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.manifests.loading import load_apps, parse_apps
+from headrace.manifests.options import RenderOptions, default_image
 from headrace.manifests.packaging.files import identity
 from headrace.manifests.packaging.kustomize import json_patch, kustomize
 from headrace.manifests.profiles import with_profile
@@ -130,6 +131,21 @@ def test_kubectl_builds_base_and_overlays(case: tuple[Files, dict[str, list[Reso
         )
         assert done.returncode == 0, done.stderr
         assert by_identity(yaml.safe_load_all(done.stdout)) == by_identity(resources)
+
+
+@needs_kubectl
+@pytest.mark.parametrize("example", ["audio", "pictures", "text"])
+def test_kubectl_builds_the_committed_examples(example: str) -> None:
+    """Whoever clones the repository applies a folder of manifests/kustomize and gets what the profile renders."""
+    root, options = Path(__file__).parents[3], RenderOptions(image=default_image())
+    for profile in PROFILES[:3]:
+        folder = root / "manifests/kustomize" / example / "overlays" / profile
+        done = subprocess.run(
+            [str(KUBECTL), "kustomize", str(folder)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        wanted = render_all(load_apps(root / f"examples/{example}/headrace.yaml", profile), options)
+        assert by_identity(yaml.safe_load_all(done.stdout)) == by_identity(wanted)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
