@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from headrace.errors import DeadlineExceededError, HeadraceError
 from headrace.eventing.codec.kafka import read_record
 from headrace.eventing.kafka.reader import read_topic
+from headrace.eventing.kafka.scan import Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,10 +100,13 @@ class AppRunner:
         """
 
         def found() -> dict[str, CloudEvent]:
-            known = {event.get("causationid"): event for event in self.read(topic)}
+            events = (read_record(record, namespace="", name="") for record in scanner.topic(topic))
+            known = {event.get("causationid"): event for event in events}
             return known if set(ids) <= known.keys() else {}
 
-        known = until(found, f"answers on {topic} to {len(ids)} events")
+        # One connection for all looks: many that are closed at once cost a busy machine more than the reading.
+        with Scanner(self.state()["kafka"]) as scanner:
+            known = until(found, f"answers on {topic} to {len(ids)} events")
         return {event_id: known[event_id] for event_id in ids}
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.errors import DeadlineExceededError
 from headrace.eventing.audit import Order as Question
 from headrace.eventing.audit import audit
-from headrace.eventing.codec.kafka import read_record, write_record
+from headrace.eventing.codec.kafka import write_record
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.event import new_event
 from headrace.eventing.kafka.member import KafkaMember
-from headrace.eventing.kafka.reader import read_topic
 from headrace.eventing.kafka.topics import TopicSpec, create_topics
 from headrace.eventing.log import OutgoingRecord
 from headrace.eventing.results import Responder
@@ -33,8 +32,8 @@ PATIENCE = 60.0
 
 def results(letters: Letters) -> list[CloudEvent]:
     """Every answer so far."""
-    found = read_topic(letters.kafka, f"{letters.topic}.out")
-    return [read_record(record, namespace="", name="") for record in found if record]
+    found: list[CloudEvent] = letters.sent(f"{letters.topic}.out")
+    return found
 
 
 async def dispatch(letters: Letters, answer: Callable[[CloudEvent], Reply], count: int) -> None:
