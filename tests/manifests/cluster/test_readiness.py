@@ -64,6 +64,19 @@ CASES = [
         "troubled",
         "ModelLoadFailed: no weights",
     ),
+    (
+        resource(
+            "InferenceService",
+            {
+                "conditions": [
+                    ready("False", "PredictorReady"),
+                    ready("False", "RevisionFailed", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
+                ]
+            },
+        ),
+        "waiting",
+        "Insufficient nvidia.com/gpu",
+    ),
     (resource("ScaledObject", {"conditions": [ready("True")]}), "ready", ""),
     (resource("KafkaTopic", {**NEW, "conditions": [ready("False", "Bad", "config")]}), "troubled", "Bad: config"),
     (resource("Deployment", {**NEW, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}), "ready", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,8 @@ class Readiness:
 
 
 READY = Readiness("ready")
+_UNPLACED = re.compile(r"\bUnschedulable\b|\b\d+/\d+ nodes are available")
+"""A pod that no node can take: a node may be on its way, which takes minutes where it has GPUs."""
 
 
 def readiness(resource: Resource | None) -> Readiness:
@@ -73,6 +76,9 @@ def _by_conditions(status: dict[str, Any]) -> Readiness:
     failure = (status.get("modelStatus") or {}).get("lastFailureInfo") or {}
     words = [_words(each) for each in (*([failure] if failure.get("message") else []), *told)]
     reason = next((each for each in words if each), "it is not ready yet")
+    unplaced = next((each for each in words if _UNPLACED.search(each)), "")
+    if unplaced:
+        return Readiness("waiting", unplaced)
     return Readiness("troubled" if ready.get("status") == "False" else "waiting", reason)
 
 

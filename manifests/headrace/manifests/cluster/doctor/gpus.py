@@ -79,7 +79,11 @@ def _judged(need: Need, nodes: Iterable[Resource], *, grows: bool) -> Finding:
     why = "; ".join(f"{name} {reason}" for name, reason in sorted(near.items())[:3]) or "no node has any"
     message = f"{need.pod} asks for {asked}, and no node can take it: {why}"
     if grows:
-        return Finding("warning", "gpus", message, "nodes are added by an autoscaler here: is one of its groups right?")
+        fix = (
+            "nodes are added by an autoscaler here: is one of its groups right? With pod-is-always-schedulable: "
+            '"true" in config-deployment Knative does not call the wait for it a failure'
+        )
+        return Finding("warning", "gpus", message, fix)
     fix = (
         "change spec.predictor.nodes (selector, tolerations) or its resources"
         if near
