@@ -103,7 +103,10 @@ def serve(
         str, typer.Option(metavar="DURATION", help="How long requests in flight may take after SIGTERM.")
     ] = "30s",
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="KServe's flag; only 1 has an effect: replicas are the way to more.")
+        int,
+        typer.Option(
+            "--workers", min=1, help="Processes behind the ports, each with its own model; one a CPU at most."
+        ),
     ] = 1,
 ) -> None:
     """Serve model classes over HTTP and gRPC: CloudEvents, KServe v1 and the Open Inference Protocol (v2).
@@ -116,8 +119,6 @@ def serve(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    if workers != 1:
-        logging.getLogger("headrace.serving").warning("--workers %d is ignored: this process serves alone", workers)
     run(
         ServeSettings(
             target=target,
@@ -139,6 +140,7 @@ def serve(
             ),
             max_request_bytes=max_request_bytes,
             grace=_seconds("--grace", grace),
+            workers=workers,
         )
     )
 

@@ -42,6 +42,8 @@ class Front:
         self.application: Application | None = None
         self.held = False
         """Not ready though everything is loaded: other workers of this server still load."""
+        self.released: asyncio.Future[None] | None = None
+        """Ends when it is held no more."""
         self.draining = False
         self.in_flight = 0
         self._idle = asyncio.Event()

@@ -185,16 +185,17 @@ class RpcServer:
     Args:
         front: What the calls are answered by.
         max_request_bytes: Largest message that is read.
+        shared: Whether other workers of the same server take calls at this port too.
     """
 
-    def __init__(self, front: Front, max_request_bytes: int) -> None:
+    def __init__(self, front: Front, max_request_bytes: int, *, shared: bool = False) -> None:
         self.port = 0
         self._server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", max_request_bytes),
                 ("grpc.max_send_message_length", -1),
                 # Two servers on one port would each get a part of the calls; workers of one server are to.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shared)),
             )
         )
         services.add_GRPCInferenceServiceServicer_to_server(RpcDoor(front), self._server)

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ConfigurationError
 from headrace.serving.execution.worker import Worker
@@ -17,8 +17,11 @@ from headrace.serving.front import Front
 from headrace.serving.startup import Phases, Started, start
 from headrace.serving.wire.limits import Limits
 from headrace.serving.wire.listener import Listener
+from headrace.serving.workers import Link, Workers, bounded, link
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from headrace.serving.rpc import RpcServer
     from headrace.serving.settings import ServeSettings
 
@@ -37,50 +40,91 @@ def run(settings: ServeSettings) -> None:
         ModelLoadError: the model does not load.
     """
     phases = Phases()
-    listening = _listening(settings)
+    parent = link()
+    if parent is None and settings.workers > 1 and (count := bounded(settings.workers)) > 1:
+        _run(_parent(settings, count))
+    else:
+        _run(_serve(settings, parent, phases))
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
     runner = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415  # not on every system
 
         runner = uvloop.run
-    runner(_serve(settings, listening, phases))
+    runner(serving)
 
 
-async def _serve(settings: ServeSettings, listening: socket.socket, phases: Phases) -> None:
-    began = time.monotonic()
+async def _parent(settings: ServeSettings, count: int) -> None:
+    with _listening(settings) as listening:
+        await Workers(settings, count, listening).run()
+
+
+async def _serve(settings: ServeSettings, parent: Link | None, phases: Phases) -> None:
+    if parent is None:
+        _check_grpc_port(settings)
+    listening = _listening(settings) if parent is None else parent.listening
     front = Front(settings.name)
     listener = Listener(listening, front, Limits(body=settings.max_request_bytes))
     stopping = _on_signals()
-    await listener.open()
+    go = asyncio.Event()
+    if parent is not None:
+        front.held = True
+        parent.listen(go, stopping)
     address = f"http://{settings.host}:{listening.getsockname()[1]}"
-    _LOG.info("listening on %s, loading %s", address, settings.target)
+    if parent is None or not parent.late:
+        await listener.open()
+        _LOG.log(_level(parent), "listening on %s, loading %s", address, settings.target)
+    left, rpc = 0, None
     started: Started | None = None
-    rpc: RpcServer | None = None
-    left = 0
     try:
         started = await _started(settings, phases, stopping)
         if started is not None:
             front.application = started.application
-            rpc = await _rpc(settings, front)
-            _LOG.info("model %s ready on %s after %.1f s", settings.name, address, time.monotonic() - began)
+            rpc = await _rpc(settings, front, parent)
+            await _ready(listener, front, parent, go)
+            taken = time.monotonic() - phases.clock
+            _LOG.log(_level(parent), "model %s ready on %s after %.1f s", settings.name, address, taken)
             await stopping.wait()
         left = await _drain(front, listener, rpc, settings.grace)
     finally:
-        await listener.close()
+        await listener.close(shared=parent is not None and not parent.stops_all)
         await _stop(started, running=left > 0)
     if left:
         _LOG.warning("%d requests were not answered within %g s", left, settings.grace)
-    _LOG.info("model %s stopped", settings.name)
+    _LOG.log(_level(parent), "model %s stopped", settings.name)
 
 
-async def _rpc(settings: ServeSettings, front: Front) -> RpcServer | None:
-    if settings.grpc_port is None:
+async def _ready(listener: Listener, front: Front, parent: Link | None, go: asyncio.Event) -> None:
+    """Be ready: at once, or as a worker when all are."""
+    if parent is None:
+        return
+    if parent.late:
+        await listener.open()
+
+    async def release() -> None:
+        await go.wait()
+        front.held = False
+
+    parent.ready()
+    front.released = asyncio.ensure_future(release())
+
+
+def _level(parent: Link | None) -> int:
+    """A worker leaves it to its parent to say what becomes of the server."""
+    return logging.INFO if parent is None else logging.DEBUG
+
+
+async def _rpc(settings: ServeSettings, front: Front, parent: Link | None) -> RpcServer | None:
+    port = settings.grpc_port if parent is None else parent.grpc_port
+    if port is None:
         return None
     from headrace.serving.rpc import RpcServer  # noqa: PLC0415  # heavy
 
-    rpc = RpcServer(front, settings.max_request_bytes)
-    await rpc.open(settings.host, settings.grpc_port)
-    _LOG.info("gRPC on %s:%d", settings.host, rpc.port)
+    rpc = RpcServer(front, settings.max_request_bytes, shared=parent is not None)
+    await rpc.open(settings.host, port)
+    _LOG.log(_level(parent), "gRPC on %s:%d", settings.host, rpc.port)
     return rpc
 
 
@@ -110,7 +154,7 @@ async def _started(settings: ServeSettings, phases: Phases, stopping: asyncio.Ev
 async def _stop(started: Started | None, *, running: bool) -> None:
     if started is None:
         return
-    for hosted in started.models:
+    for hosted in tuple(started.application.models.values()):
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(hosted.stop(beside=running), _STOP)
     if started.provider is not None:
@@ -133,3 +177,15 @@ def _listening(settings: ServeSettings) -> socket.socket:
             f"Port {settings.http_port} on {settings.host} cannot be opened: {fault.strerror or fault}",
             hint="choose another one with --http-port",
         ) from fault
+
+
+def _check_grpc_port(settings: ServeSettings) -> None:
+    """Find out before the model is loaded that somebody else has the port."""
+    if settings.grpc_port:
+        try:
+            socket.create_server((settings.host, settings.grpc_port)).close()
+        except OSError as fault:
+            raise ConfigurationError(
+                f"Port {settings.grpc_port} on {settings.host} cannot be opened for gRPC: {fault.strerror or fault}",
+                hint="choose another one with --grpc-port",
+            ) from fault

@@ -80,6 +80,8 @@ class ServeSettings:
     max_request_bytes: int = 32 * MEBIBYTE
     grace: float = 30.0
     """Seconds that requests in flight are given at SIGTERM."""
+    workers: int = 1
+    """Processes behind the ports, each with models of its own; at most one a CPU."""
 
     @property
     def sources(self) -> tuple[ModelSource, ...]:

@@ -34,6 +34,8 @@ class Phases:
 
     began: int = field(default_factory=time.time_ns)
     """Nanoseconds since the epoch."""
+    clock: float = field(default_factory=time.monotonic)
+    """The same moment on the steady clock."""
     ended: list[tuple[str, int]] = field(default_factory=list)
 
     def end(self, name: str) -> None:

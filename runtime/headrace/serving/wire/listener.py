@@ -65,17 +65,19 @@ class Listener:
         if not self.connections:
             self._empty.set()
 
-    async def close(self, linger: float = LINGER) -> None:
+    async def close(self, linger: float = LINGER, *, shared: bool = False) -> None:
         """Take what waits at the port, answer what is on its way, then close everything.
 
         Args:
             linger: Seconds to wait for requests that are on their way.
+            shared: Whether another process goes on to take connections at this port.
         """
         self.closing = True
-        with suppress(OSError):
-            _shut_out(self._socket)
-        for _ in range(_ROUNDS):
-            await asyncio.sleep(0)
+        if not shared:
+            with suppress(OSError):
+                _shut_out(self._socket)
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
         self._empty.clear()
