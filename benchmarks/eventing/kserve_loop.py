@@ -8,7 +8,9 @@ answers are acknowledged.
 from __future__ import annotations
 
 import http.client
+import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OK = 200
+PATIENCE = 120.0
+"""Seconds that the server may take to start, on a machine that does much else."""
 
 
 def headers_of(record: Any) -> dict[str, str]:
@@ -36,6 +40,17 @@ def answer(connection: http.client.HTTPConnection, path: str, record: Any) -> by
     return body
 
 
+def wait_for(host: str, port: int) -> None:
+    """Wait until the server listens: nobody measures its start."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit(f"nobody listens at {host}:{port} within {PATIENCE:g} s")
+
+
 def main(kafka: str, topic: str, results: str, url: str) -> None:
     """Read, ask, write, until the process ends."""
     consumer = KafkaConsumer(
@@ -43,6 +58,7 @@ def main(kafka: str, topic: str, results: str, url: str) -> None:
     )
     producer = KafkaProducer(bootstrap_servers=kafka)
     place = urlsplit(url)
+    wait_for(str(place.hostname), int(place.port or 80))
     connection = http.client.HTTPConnection(str(place.hostname), place.port)
     while True:
         polled = consumer.poll(timeout_ms=500)
