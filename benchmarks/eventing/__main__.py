@@ -23,7 +23,7 @@ def main() -> None:
     for absent in (one for one in chosen if not one.is_here):
         _say(f"{absent.name} takes no part: {absent.needs} is not installed; `make bench` installs it")
     present: list[Contender] = [one for one in chosen if one.is_here]
-    load = Load(options.events, options.rounds, options.warm_up, options.partitions, options.size)
+    load = Load(options.events, options.rounds, options.warm_up, options.partitions, options.size, options.alone)
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         turns, counts = run(present, load, Path(folder), _say)
     found = report(present, load, turns, counts)
@@ -37,14 +37,21 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.eventing", description=__doc__.partition("\n")[0] if __doc__ else ""
     )
-    parser.add_argument("--events", type=int, default=usual.events, help="events a round and contender")
-    parser.add_argument("--rounds", type=int, default=usual.rounds)
-    parser.add_argument("--warm-up", type=int, default=usual.warm_up, help="events before the first round")
-    parser.add_argument("--partitions", type=int, default=usual.partitions)
-    parser.add_argument("--size", type=int, default=usual.size, help="bytes of an event's data")
+    parser.add_argument("--events", type=_count, default=usual.events, help="events a round and contender")
+    parser.add_argument("--rounds", type=_count, default=usual.rounds)
+    parser.add_argument("--warm-up", type=_count, default=usual.warm_up, help="events before the first round")
+    parser.add_argument("--partitions", type=_count, default=usual.partitions)
+    parser.add_argument("--size", type=_count, default=usual.size, help="bytes of an event's data")
+    parser.add_argument("--alone", type=_count, default=usual.alone, help="events a round that travel alone")
     parser.add_argument("--only", action="append", choices=[one.name for one in CONTENDERS])
     parser.add_argument("--json", type=Path, help="file for the numbers of every round")
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _say(text: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.eventing.rounds import Count, Load, Measured
 
 MS = 1000.0
-HEADINGS = ("contender", "promise", "CPU ms/event", "of it broker", "events/s", "lost", "twice")
+HEADINGS = ("contender", "promise", "CPU ms/event", "of it broker", "events/s", "ms alone", "lost", "twice")
 
 
 def report(
@@ -57,6 +57,7 @@ def _row(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
         f"{middle['cpu_ms']:.3f}",
         f"{middle['broker_cpu_ms']:.3f}",
         f"{middle['events_per_second']:,.0f}",
+        f"{middle['latency_ms']:.1f}",
         str(one["lost"]),
         str(one["twice"]),
     )
@@ -68,6 +69,7 @@ def _numbers(turns: Sequence[Measured]) -> dict[str, Any]:
             "cpu_ms": (turn.cpu + turn.broker_cpu) * MS,
             "broker_cpu_ms": turn.broker_cpu * MS,
             "events_per_second": turn.events_per_second,
+            "latency_ms": turn.latency * MS,
         }
         for turn in turns
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.eventing.contenders import Place
@@ -32,6 +33,8 @@ class Load:
     partitions: int = 4
     size: int = 1024
     """Bytes of an event's data."""
+    alone: int = 20
+    """Events a round that are published one after the other, each when the one before has its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Measured:
     """Seconds of CPU an event, of the broker."""
     events_per_second: float
     """From the first event's publishing to the last result's reading."""
+    latency: float
+    """Seconds from an event's publishing to its result's reading, where no other event is on its way; the median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,9 @@ class _Runner:
     traffic: Traffic
     ids: list[str]
 
-    def turn(self, label: str, count: int, broker: BrokerProcess) -> Measured:
+    def turn(self, label: str, load: Load, broker: BrokerProcess) -> Measured:
         """Publish, wait for the results, and count CPU and time."""
+        count = load.events
         own, brokers, begin = self.processes.cpu(), cpu_of(broker.pid), time.perf_counter()
         end = self.pass_through(label, count)
         return Measured(
@@ -73,7 +79,13 @@ class _Runner:
             (self.processes.cpu() - own) / count,
             (cpu_of(broker.pid) - brokers) / count,
             count / (end - begin),
+            median(self._alone(f"{label}-alone-{number}") for number in range(load.alone)),
         )
+
+    def _alone(self, label: str) -> float:
+        """Seconds that one event takes there and back."""
+        begin = time.perf_counter()
+        return self.pass_through(label, 1) - begin
 
     def pass_through(self, label: str, count: int) -> float:
         """Publish events and wait for their results; when the last one came."""
@@ -105,7 +117,7 @@ def run(
         for number in range(load.rounds):
             shift = number % len(runners)
             for runner in runners[shift:] + runners[:shift]:
-                turn = runner.turn(f"round-{number}", load.events, broker)
+                turn = runner.turn(f"round-{number}", load, broker)
                 say(f"round {number + 1}: {turn.contender}: {turn.events_per_second:,.0f} events/s")
                 found.append(turn)
         return found, {runner.contender.name: runner.count() for runner in runners}
