@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class Reply:
     status: int
     body: Any
     location: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
 
 
 class Asked:
@@ -53,7 +55,8 @@ class Asked:
             # After an error of the model's KServe's server closes the connection without a word.
             self._connection.close()
             answer = self._asked(method, path, body, headers or {})
-        return Reply(answer.status, _plain(answer.read()), answer.headers.get("location", ""))
+        named = {name.lower(): value for name, value in answer.headers.items()}
+        return Reply(answer.status, _plain(answer.read()), named.get("location", ""), named)
 
     def _asked(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         self._connection.request(method, path, body, {"host": "twin.example", **headers})
@@ -149,7 +152,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     theirs_http, theirs_grpc, ours_http, ours_grpc = free_ports(4)
     theirs = ["kserve_server.py", str(theirs_http), str(theirs_grpc)]
     with (
-        server(theirs, folder, theirs_http, theirs_grpc) as kserve,
-        server(headrace_arguments(ours_http, ours_grpc), folder, ours_http, ours_grpc) as ours,
+        server(theirs, folder, theirs_http, theirs_grpc, CE_MERGE="true") as kserve,
+        server(headrace_arguments(ours_http, ours_grpc), folder, ours_http, ours_grpc, CE_MERGE="true") as ours,
     ):
         yield Pair(kserve, ours)
