@@ -152,8 +152,8 @@ def test_an_apply_that_fails_half_way(status: int, lab: Lab) -> None:
 def test_a_wait_that_ends(lab: Lab) -> None:
     """What is missing is told with its controller's words, by the deploy and by status."""
     lab.server.call(lambda: lab.server.controllers.ignore("KafkaTopic"))
-    told = lab.fail("deploy", *IMAGE, "--timeout", "1s")
-    assert "2 resources not ready within 1 s (--timeout sets how long to wait)" in told
+    told = lab.fail("deploy", *IMAGE, "--timeout", "2s")
+    assert "not ready within 2 s (--timeout sets how long to wait)" in told
     assert "KafkaTopic kafka/words: its controller has not looked at it yet" in told
     assert "its controller has not looked at it yet" in lab.succeed("status", "--cluster")
     assert lab.succeed("deploy", *IMAGE, "--timeout", "0s").startswith("nothing to change")

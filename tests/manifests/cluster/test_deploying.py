@@ -224,6 +224,18 @@ def test_fewer_partitions_are_refused(memory: Any, app_of: MakeApp, deploy_app: 
         deploy_app(memory, app_of(spec={"trigger": {"partitions": 4}}))
 
 
+def test_a_service_of_another_mode_is_refused(memory: Any, app_of: MakeApp, deploy_app: Deploy) -> None:
+    """KServe goes by the mode in the status, for ever: the model would never go to zero."""
+    about = {"name": "echo", "namespace": "default"}
+    memory.controllers.ignore("InferenceService")
+    memory.store.put({"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": about})
+    memory.store.set_status("InferenceService", "echo", "default", deploymentMode="Standard")
+    with pytest.raises(RefusedError, match=r"default/echo was made in the mode Standard.*kubectl delete"):
+        deploy_app(memory, app_of())
+    memory.store.set_status("InferenceService", "echo", "default", deploymentMode="Serverless", conditions=[READY])
+    assert deploy_app(memory, app_of()).changed
+
+
 def test_a_failed_app_is_told_with_its_pods_and_events(memory: Any, app_of: MakeApp, deploy_app: Deploy) -> None:
     """The revision stays marked as one that never worked, until it does."""
     memory.controllers.fail("InferenceService", "echo", reason="RevisionFailed", message="no pod")

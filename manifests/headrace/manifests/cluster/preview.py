@@ -96,6 +96,7 @@ async def _one(api: ClusterApi, resource: Resource, there: dict[str, bool], *, f
     live = (await api.find(Query.of(to))).first
     if live:
         _guard_partitions(resource, live)
+        _guard_mode(resource, live)
     try:
         would = await api.apply(resource, force=force, dry_run=True)
     except RefusedError as refused:
@@ -131,6 +132,26 @@ def _guard_partitions(resource: Resource, live: Resource) -> None:
             reason="invalid",
             hint=f"say trigger.partitions: {has}, or use another topic",
         )
+
+
+def _guard_mode(resource: Resource, live: Resource) -> None:
+    """KServe keeps an InferenceService in the mode that it was made in, whatever its annotation says by now.
+
+    Raises:
+        RefusedError: it was made in another one, in which nothing scales to zero.
+    """
+    mode = (live.get("status") or {}).get("deploymentMode", "")
+    if resource["kind"] == "InferenceService" and mode not in _KNATIVE:
+        raise RefusedError(
+            f"{Reference.of(resource)} was made in the mode {mode}, and KServe never changes it",
+            reason="invalid",
+            hint=f"kubectl delete inferenceservice {resource['metadata']['name']} "
+            f"-n {resource['metadata']['namespace']}, and deploy again",
+        )
+
+
+_KNATIVE = ("", "Knative", "Serverless")
+"""The mode of scale to zero, its old name, and none yet."""
 
 
 def partitions(resource: Resource) -> int:
