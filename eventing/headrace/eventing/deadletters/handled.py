@@ -1,4 +1,4 @@
-"""Which letters are done with: marks in a compacted topic beside the letters (decision 0015).
+"""Which letters are done with: marks in a compacted topic beside the letters (decision 0017).
 
 A mark is written in the same transaction as the event that it tells of. So whoever reads the marks after having opened
 that transaction's producer, which ends what an earlier life left open, knows exactly what was sent.

@@ -1,4 +1,4 @@
-"""Sends letters back, or drops them: each once, whatever dies in between (decision 0015).
+"""Sends letters back, or drops them: each once, whatever dies in between (decision 0017).
 
 One run handles the letters of one topic. Its transactional id is the topic's, so that of two runs at once the later
 one ends the earlier; it then knows from the marks what the earlier one sent. After every failed write the marks are
