@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import urllib.request
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,3 +80,18 @@ def test_a_sound_of_another_rate_is_a_dead_letter(up: AppRunner, tmp_path: Path)
     assert "8000 samples a second, not 16000; sox" in json.loads(answer.data or b"null")["detail"]
     letters = {event.id: event for event in up.read("calls.dead-letters")}
     assert letters[event_id].get("hrreason") == "rejected"
+
+
+def test_a_whole_call_over_http(up: AppRunner) -> None:
+    """One request without a key is a call of its own: the numbers that docs/examples.md shows."""
+    body = json.dumps({"instances": [{"b64": base64.b64encode((EXAMPLE / "call.wav").read_bytes()).decode()}]})
+    request = urllib.request.Request(
+        up.state()["ingress"] + "/v1/models/call-speech:predict",
+        data=body.encode(),
+        headers={"Host": "call-speech.calls.localhost", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        (found,) = json.load(response)["predictions"]
+    assert (found["label"], found["start"], found["end"]) == ("speech", 0.0, 3.936)
+    assert found["speech"] == [{"start": 1.056, "end": 2.656}]
+    assert '"speech": [{"start": 1.056, "end": 2.656}]' in (EXAMPLE.parents[1] / "docs/examples.md").read_text()
