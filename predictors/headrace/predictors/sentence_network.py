@@ -98,7 +98,7 @@ class SentenceEncoder(nn.Module):
         seen = mask[:, None, None, :].bool()
         for layer in self.layers:
             tokens = layer(tokens, seen)
-        # A text without a token attends to nothing, which is 0/0; its share below is 0 and must not become NaN.
+        # A text without a token attends to nothing, which some of torch's kernels answer with NaN; its share is 0.
         share = mask[..., None].to(tokens.dtype)
         mean = (tokens.nan_to_num() * share).sum(1) / share.sum(1).clamp(min=1)
         return functional.normalize(mean, dim=-1)
