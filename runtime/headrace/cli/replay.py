@@ -38,8 +38,24 @@ if TYPE_CHECKING:
 def replay(
     topic: Annotated[str | None, typer.Option(help="Topic of events [default: the app's].")] = None,
     recording: Annotated[
-        Path | None, typer.Option(help="A file of CloudEvents, one a line, as `headrace record` makes it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="CloudEvents, one a line as `headrace record` makes it, or a "
+            ".json array of them; or a folder, whose files become events.",
+        ),
     ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEXT",
+            help="Of a folder's events: type=com.example.picture, partitionkey={folder}.",
+            show_default=False,
+        ),
+    ] = None,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="What failed for good, in place of the app's events.")
+    ] = False,
     app: Annotated[str | None, typer.Option(help="App of the running `headrace up` to send them to.")] = None,
     to: Annotated[str | None, typer.Option(metavar="URL", help="Where to send them instead.")] = None,
     predictor: Annotated[
@@ -105,7 +121,20 @@ def replay(
         compared.by(plan, app, output)
         return
     asked = Asked(
-        Part(topic, recording, since, until, offsets, group, expression, sample, limit),
+        Part(
+            topic,
+            app,
+            dead_letters,
+            recording,
+            tuple(attribute or ()),
+            since,
+            until,
+            offsets,
+            group,
+            expression,
+            sample,
+            limit,
+        ),
         Target(app, to, _served(predictor, model, transformer), dry=dry_run),
         Answers(results, live=live),
         Manner(rate, speed, ordering, concurrency, strict=strict),

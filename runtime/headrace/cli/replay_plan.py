@@ -13,9 +13,9 @@ from headrace.cli.moments import rate as rate_of
 from headrace.cli.target import running_twin
 from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.topics import create_topics
+from headrace.eventing.replay.files import source_of
 from headrace.eventing.replay.plan import Plan
 from headrace.eventing.replay.ranges import find_ranges, first_chosen, limited
-from headrace.eventing.replay.source import RecordingFile
 from headrace.eventing.replay.store import RunTopics
 from headrace.local.state import Home
 
@@ -32,7 +32,11 @@ class Part:
     """What is replayed."""
 
     topic: str | None
+    app: str | None
+    dead_letters: bool
+    """What failed for good, in place of the app's events."""
     recording: Path | None
+    attributes: tuple[str, ...]
     since: str | None
     until: str | None
     offsets: str | None
@@ -102,10 +106,14 @@ def _refuse_contradictions(asked: Asked) -> None:
     part = asked.part
     if asked.manner.rate and asked.manner.speed:
         raise ConfigurationError("--rate and --speed are two paces", hint="give one of them")
-    named = [flag for flag in ("topic", "since", "until", "offsets", "group") if getattr(part, flag)]
+    named = [flag for flag in ("topic", "dead_letters", "since", "until", "offsets", "group") if getattr(part, flag)]
     if part.recording and named:
-        flags = ", ".join(f"--{flag}" for flag in named)
+        flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in named)
         raise ConfigurationError(f"--recording is all of a file, and {flags} are for topics", hint="give one of them")
+    if part.topic and part.dead_letters:
+        raise ConfigurationError("--topic and --dead-letters are two topics", hint="give one of them")
+    if part.attributes and not (part.recording and part.recording.is_dir()):
+        raise ConfigurationError("--attribute is for the files of a folder", hint="name it with --recording DIR")
     target = asked.target
     given = [flag for flag, value in (("--app", target.app), ("--to", target.url), ("--class", target.model)) if value]
     if len(given) > 1:
@@ -131,20 +139,31 @@ def _paced(asked: Asked) -> Plan:
 def _sourced(plan: Plan, part: Part, kafka: KafkaSettings) -> Plan:
     chosen = ranges.choice(part.expression, part.sample)
     if part.recording:
-        if not part.recording.is_file():
-            raise ConfigurationError(f"There is no file {part.recording}", hint="`headrace record` makes one")
+        attributes = _attributes(part.attributes)
+        source = source_of(part.recording, attributes=dict(attributes), end=None)
         end = None
         if part.limit:
-            taken = first_chosen(RecordingFile(part.recording).read({}), chosen, part.limit)
-            end = max((record.offset + 1 for record in taken), default=0)
-        return replace(plan, recording=str(part.recording.absolute()), end=end)
-    topic = part.topic or app_topics(None, None).events
+            end = max((record.offset + 1 for record in first_chosen(source.read({}), chosen, part.limit)), default=0)
+        return replace(plan, recording=str(part.recording.absolute()), attributes=attributes, end=end)
+    topic = part.topic or _app_topic(part)
     found = find_ranges(kafka, ranges.wanted(topic, part.since, part.until, part.offsets, part.group))
     if part.limit:
         found = limited(kafka, found, chosen, part.limit)
     for sentence in found.missing:
         ranges.warn(sentence)
     return replace(plan, ranges=found.ranges)
+
+
+def _app_topic(part: Part) -> str:
+    known = app_topics(part.app, None)
+    return known.dead_letters if part.dead_letters else known.events
+
+
+def _attributes(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = [text.partition("=") for text in given]
+    if wrong := [name for name, sign, _ in found if not sign or not name]:
+        raise ConfigurationError(f"--attribute {wrong[0]!r} is no attribute", hint="write subject={stem}")
+    return tuple((name, text) for name, _, text in found)
 
 
 def _targeted(plan: Plan, target: Target) -> Plan:

@@ -230,6 +230,10 @@ def test_time_and_group_bound_a_range(headrace: Headrace, kafka: str) -> None:
         (("--topic", "calls", "--rate", "5/s", "--speed", "2", "--to", "http://127.0.0.1:1/"), "two paces"),
         (("--topic", "calls", "--to", "127.0.0.1:1"), "is no URL"),
         (("--topic", "calls"), "Nothing is up in"),
+        (("--topic", "calls", "--dead-letters", "--to", "http://127.0.0.1:1/"), "are two topics"),
+        (("--topic", "calls", "--attribute", "a=b", "--to", "http://127.0.0.1:1/"), "for the files of a folder"),
+        (("--topic", "calls", "--model", "file:///x", "--to", "http://127.0.0.1:1/"), "give it with --class"),
+        (("--topic", "calls", "--gate", "flips<1%", "--to", "http://127.0.0.1:1/"), "--against PLACE"),
         (("--resume", "r1"), "There is no run 'r1'"),
     ],
 )

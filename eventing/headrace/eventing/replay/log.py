@@ -16,6 +16,7 @@ from opentelemetry.trace import Link
 from headrace.errors import InvalidEventError
 from headrace.eventing.clock import SystemClock
 from headrace.eventing.codec.kafka import read_record, write_record
+from headrace.eventing.deadletter import FAILURE_ATTRIBUTES
 from headrace.eventing.replay.choice import Choice
 from headrace.eventing.replay.pace import AsItComes
 from headrace.eventing.replay.recording import plain
@@ -233,7 +234,7 @@ class ReplayLog:
             attributes={"headrace.replay.run": self._run, "cloudevents.event_id": event.id},
         )
         span.end()
-        marked = event.without("traceparent", "tracestate").with_attributes(hrreplay=self._run)
+        marked = event.without("traceparent", "tracestate", *FAILURE_ATTRIBUTES).with_attributes(hrreplay=self._run)
         written = write_record(marked, record.partition.topic, trace=tracing.inject(span))
         return replace(record, value=written.value, headers=written.headers)
 

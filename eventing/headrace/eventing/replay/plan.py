@@ -11,8 +11,9 @@ import orjson
 from headrace.errors import ConfigurationError
 from headrace.eventing.log import Partition
 from headrace.eventing.replay.choice import Choice
+from headrace.eventing.replay.files import source_of
 from headrace.eventing.replay.pace import AsItComes, FixedRate, OriginalTiming
-from headrace.eventing.replay.source import RecordingFile, TopicRange
+from headrace.eventing.replay.source import TopicRange
 from headrace.eventing.replay.store import FileStore, RunTopics, TopicStore, write_whole
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class Plan:
     ranges: tuple[Range, ...] = ()
     """What of a topic is replayed; empty for a recording."""
     recording: str = ""
-    """Path of a file of CloudEvents."""
+    """Path of a file of CloudEvents, or of a folder of files."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Of the events of a folder's files."""
     end: int | None = None
     """Of a recording, the line behind the last; None for all."""
     filter: str = ""
@@ -96,7 +99,7 @@ class Plan:
     def source(self, kafka: KafkaSettings | str) -> Source:
         """What is replayed."""
         if self.recording:
-            return RecordingFile(Path(self.recording), self.end)
+            return source_of(Path(self.recording), attributes=dict(self.attributes), end=self.end)
         begins = {Partition(part.topic, part.number): part.begin for part in self.ranges}
         ends = {Partition(part.topic, part.number): part.end for part in self.ranges}
         return TopicRange(kafka, begins, ends, by_time=bool(self.speed))
@@ -149,8 +152,9 @@ class Runs:
             raise ConfigurationError(f"There is no run {run!r} in {self._path}", hint=f"there is {known}") from None
         ranges = tuple(Range(**part) for part in kept.pop("ranges"))
         identity = tuple(kept.pop("identity"))
+        attributes = tuple((name, text) for name, text in kept.pop("attributes"))
         served = ServedModel(**model) if (model := kept.pop("served")) else None
-        return Plan(**kept, ranges=ranges, identity=identity, served=served)
+        return Plan(**kept, ranges=ranges, identity=identity, served=served, attributes=attributes)
 
     def names(self) -> list[str]:
         """The ids of all runs."""

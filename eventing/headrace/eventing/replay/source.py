@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from heapq import merge
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.scan import Scanner
-from headrace.eventing.log import Partition
-from headrace.eventing.replay.recording import load_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from headrace.eventing.kafka.settings import KafkaSettings
-    from headrace.eventing.log import Record
+    from headrace.eventing.log import Partition, Record
 
 
 class Source(Protocol):
@@ -96,33 +90,3 @@ class TopicRange:
     def _range(self, begins: Mapping[Partition, int]) -> Iterator[Record]:
         with Scanner(self._kafka) as scanner:
             yield from scanner.read(begins, self._ends)
-
-
-class RecordingFile:
-    """A file of CloudEvents, one JSON object a line; see :mod:`headrace.eventing.replay.recording`.
-
-    Args:
-        path: The file; a line's number, from 0, is its offset in the one partition ``(path, 0)``.
-        end: The line behind the last; None for all of them.
-    """
-
-    def __init__(self, path: Path, end: int | None = None) -> None:
-        self._path = path
-        self._end = end
-        self._partition = Partition(str(path), 0)
-
-    @property
-    def partitions(self) -> Sequence[Partition]:
-        """The one that the file is."""
-        return (self._partition,)
-
-    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
-        """The lines, empty ones passed over."""
-        first = starts.get(self._partition, 0)
-        try:
-            with closing(self._path.open("rb")) as lines:
-                for number, line in enumerate(islice(lines, self._end)):
-                    if number >= first and line.strip():
-                        yield load_recorded(line, self._partition, number)
-        except OSError as fault:
-            raise ConfigurationError(f"Cannot read {self._path}: {fault.strerror}") from fault
