@@ -119,12 +119,14 @@ def test_retry_after_holds_the_whole_sink_back() -> None:
 
 def test_a_sink_cannot_ask_for_an_eternity() -> None:
     """A Retry-After holds the sink back as long as a cold start may take, no longer."""
-    world = World(ECHO, cold_start=60.0, retry=RetryPolicy(attempts=1))
+    world = World(ECHO, cold_start=60.0, retry=RetryPolicy(attempts=2))
     replies = [Reply(503, {"retry-after": "1000000000"})]
     world.answer = lambda e: replies.pop() if replies else ECHO(e)
     began = world.clock.now
-    dispatch(world, published(*range(5)))
+    broker = dispatch(world, published(*range(5)))
     assert world.clock.now - began < 1000
+    assert len(broker.records("out")) == 5
+    assert not broker.records("dead")
 
 
 def test_a_slow_sink_gets_less_and_loses_nothing() -> None:

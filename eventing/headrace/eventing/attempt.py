@@ -134,7 +134,8 @@ class Courier:
             if failed.count >= self._policy.attempts:
                 reason = "crashed" if outcome.reset else "exhausted"
                 return Answer(failure=self._failure(reason, outcome, failed), reply=outcome.reply)
-            pause = self._policy.wait(failed.count, retry_after=outcome.retry_after)
+            asked = min(outcome.retry_after or 0.0, self._capacity.longest)
+            pause = self._policy.wait(failed.count, retry_after=asked)
             span.add_event(
                 "retry",
                 {"headrace.attempt": failed.count, "headrace.wait_seconds": pause, "error.message": outcome.detail},

@@ -61,7 +61,8 @@ class Capacity:
 
     def __init__(self, most: int, *, longest: float, clock: Clock) -> None:
         self._most = float(most)
-        self._longest = longest
+        self.longest = longest
+        """Seconds of a ``Retry-After`` that are waited at most."""
         self._clock = clock
         self._cuts = 0
         self._held_until = 0.0
@@ -102,7 +103,7 @@ class Capacity:
             self._cuts += 1
             self.bound = max(1.0, self.bound * DECREASE)
         if wait:
-            self._held_until = max(self._held_until, self._clock.monotonic() + min(wait, self._longest))
+            self._held_until = max(self._held_until, self._clock.monotonic() + min(wait, self.longest))
 
     def release(self) -> None:
         """A slot is free again."""
