@@ -250,6 +250,18 @@ def test_a_log_that_is_deleted_or_cut_short_meanwhile_wins(tmp_path: Path) -> No
     log.close()
 
 
+def test_a_segment_that_has_gone_does_not_come_back(tmp_path: Path) -> None:
+    """Records are deleted before the compaction comes to them: it is given up, and makes no file of that name."""
+    log = filled(tmp_path)
+    planned = log.plan_compaction(DAY)
+    assert planned is not None
+    log.delete_before(log.end)
+    with pytest.raises(CompactionStoppedError):
+        Compaction(planned).survey()
+    assert len(list(tmp_path.glob("*.log"))) == 1
+    log.close()
+
+
 def test_a_stopped_compaction_leaves_nothing(tmp_path: Path) -> None:
     """When the broker stops in the middle, no value is lost, and no half of a segment is left."""
     log = filled(tmp_path)

@@ -22,6 +22,9 @@ from kafka.protocol.metadata import ApiVersionsRequest, ApiVersionsResponse, Met
 
 from headrace.errors import ConfigurationError
 from headrace.local.broker import EmbeddedBroker
+from headrace.local.broker.api.records import fetch
+from headrace.local.broker.core import Call, Core
+from headrace.local.broker.sasl import Session
 from headrace.testing.broker import BrokerProcess, BrokerSettings, running_broker
 
 if TYPE_CHECKING:
@@ -235,6 +238,25 @@ def test_a_fetch_waits_for_records_and_not_longer(
     assert speak.produce(writer, topic, batch(b"x")) == (0, 0)
     assert reader.receive(FetchResponse, 11).responses[0].partitions[0].records
     assert time.monotonic() - began < 10
+
+
+def test_a_fetch_that_waits_sees_what_was_deleted_meanwhile(tmp_path: Path, batch: Callable[..., bytes]) -> None:
+    """Where the records lie is looked up when they are read: files may have gone since the request came."""
+
+    async def main() -> None:
+        core = Core(tmp_path, BrokerSettings(), lambda _step: None)
+        log = core.catalogue.create("t", 1, {}).partitions[0]
+        log.append(memoryview(batch(b"v")))
+        request = waiting_fetch("t", 0)
+        request.min_bytes = 1 << 20
+        answer = fetch(core, Call(request, 11, "", "", Session(core.settings)))
+        log.delete_before(log.end)
+        (partition,) = (await answer).responses[0].partitions
+        assert partition.error_code == 1
+        core.close()
+
+    asyncio.run(main())
+    assert len(list(tmp_path.rglob("*.log"))) == 1
 
 
 def test_a_deleted_topic_ends_its_readers_and_frees_its_space(
