@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import OutgoingRecord
 
+ABORT_TIMEOUT = 5.0
+"""Seconds to wait for the end of a transaction that is given up: the next producer of its name ends it as well."""
 POSITION_TIMEOUT = 1_000
 """Milliseconds to learn a position that is not known yet."""
 
@@ -192,6 +195,8 @@ class _Producer:
     def __init__(self, producer: Any) -> None:
         self._producer = producer
         self._sent: list[Any] = []
+        self._aborted: KafkaError | None = None
+        """What the last abort failed with."""
 
     def init_transactions(self) -> None:
         self._producer.init_transactions()
@@ -222,7 +227,22 @@ class _Producer:
         self._producer.commit_transaction()
 
     def abort(self) -> None:
-        self._producer.abort_transaction()
+        # kafka-python waits for ever where its sender has lost a batch that expired while the broker was gone. The
+        # thread that waits ends when the producer is closed, or with the process.
+        aborting = Thread(target=self._abort, name="kafka-abort", daemon=True)
+        aborting.start()
+        aborting.join(ABORT_TIMEOUT)
+        if aborting.is_alive():
+            raise KafkaTimeoutError(f"the transaction is not aborted within {ABORT_TIMEOUT:g} s")
+        if self._aborted is not None:
+            raise self._aborted
+
+    def _abort(self) -> None:
+        self._aborted = None
+        try:
+            self._producer.abort_transaction()
+        except KafkaError as fault:
+            self._aborted = fault
 
     def close(self, seconds: float) -> None:
         self._producer.close(timeout=seconds)
