@@ -53,6 +53,10 @@ class Echo:
             return Response(200, {"content-type": "text/plain"}, stream=parts(broken=request.path == "/broken"))
         if request.path == "/smuggle":
             return Response(200, {"x": "a\r\nset-cookie: b"}, b"")
+        if request.path == "/smuggle-stream":
+            return Response(200, {"x": "a\r\nset-cookie: b"}, stream=parts(broken=False))
+        if request.path == "/fault":
+            raise ZeroDivisionError
         return json_response({"method": request.method, "path": request.path, "body": bytes(request.body).decode()})
 
 
@@ -358,6 +362,24 @@ def test_a_header_cannot_smuggle_another() -> None:
     status, headers, _ = exchanged(b"GET /smuggle HTTP/1.1\r\nhost: x\r\n\r\n")
     assert status == 500
     assert "set-cookie" not in headers
+
+
+@pytest.mark.parametrize("path", ["/fault", "/smuggle-stream"])
+def test_a_fault_of_the_server_leaves_nobody_waiting(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The connection ends, and the log says why."""
+
+    async def use(responder: Echo, _listener: Listener, connected: Any) -> Any:
+        client = await connected()
+        client.writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        try:
+            received = await client.rest()
+        except ConnectionResetError:
+            received = b""
+        await until(lambda: responder.in_flight == 0)
+        return received
+
+    assert served(use) == b""
+    assert path in caplog.text
 
 
 def test_what_waits_at_the_port_is_answered() -> None:

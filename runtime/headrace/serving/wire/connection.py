@@ -261,6 +261,10 @@ class Connection(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
             raise
+        except Exception:  # noqa: BLE001  # a fault of this server's own must not leave the client waiting
+            _LOG.exception("%s %s could not be answered", request.method, request.path)
+            if self._transport is not None:
+                self._transport.abort()
         finally:
             self._task = None
             self._responder.leave()
