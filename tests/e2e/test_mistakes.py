@@ -136,3 +136,15 @@ def test_an_app_whose_class_does_not_import(tmp_path: Path) -> None:
         problem = until(lambda: app.status()["services"][0]["problem"], "the problem is known")
         assert "my.models" in problem
         assert app.read("pictures.dead-letters") == [], "it waits for a class that loads"
+
+
+@pytest.mark.parametrize("port", ["nine", "99999"])
+def test_a_port_that_is_none(tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatcher that cannot serve its metrics names the variable and the value, and starts nothing."""
+    mended = THREE_MISTAKES.replace("Picture_Labels", "labels").replace("maxsize", "maxSize").replace("keys", "key")
+    (tmp_path / "headrace.yaml").write_text(mended)
+    monkeypatch.setenv("HEADRACE_METRICS_PORT", port)
+    where = ["-f", "headrace.yaml", "--app", "labels", "--kafka", "127.0.0.1:1", "--sink", "http://127.0.0.1:1"]
+    done = headrace(tmp_path, "dispatch", *where)
+    assert (done.returncode, f"HEADRACE_METRICS_PORT={port}" in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr

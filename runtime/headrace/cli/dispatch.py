@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.manifests.spec import InferenceApp
 
 FEWEST_REQUESTS = 16
+LAST_PORT = 65535
 
 
 def dispatch(
@@ -135,7 +136,7 @@ def _serve_metrics(metrics: DispatchMetrics) -> Callable[[], None]:
     text = os.environ.get(PORT_VARIABLE, "")
     if not text:
         return lambda: None
-    if not text.isdecimal():
+    if not text.isdecimal() or int(text) > LAST_PORT:
         raise ConfigurationError(f"{PORT_VARIABLE}={text}: not a port", hint="a number up to 65535")
     return metrics.serve(int(text), os.environ.get("HEADRACE_HOST", "0.0.0.0"))  # noqa: S104  # the pod's own network
 
