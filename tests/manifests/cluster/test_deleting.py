@@ -101,6 +101,14 @@ def test_it_waits_until_all_is_gone(cluster: Any, app_of: MakeApp, deploy_app: D
     assert left(cluster) == {"KafkaTopic", "Namespace"}
 
 
+def test_not_waiting_is_possible(cluster: Any, app_of: MakeApp, deploy_app: Deploy) -> None:
+    """What a finalizer holds then goes by itself, later."""
+    deploy_app(cluster, app_of())
+    steps = deleted(cluster, app_of(), timeout=0.0)
+    assert {each.what for each in steps} == {"deleted", "kept"}
+    assert left(cluster) == {"KafkaTopic", "Namespace"}
+
+
 def test_what_may_not_be_deleted_is_told(memory: Any, app_of: MakeApp, deploy_app: Deploy) -> None:
     """The records stay, so that the next call knows what is left."""
     deploy_app(memory, app_of())

@@ -274,6 +274,18 @@ def test_a_failed_app_is_told_with_its_pods_and_events(memory: Any, app_of: Make
     assert [each.state for each in revisions(memory)] == ["deployed"]
 
 
+def test_an_app_that_works_is_marked_so_whatever_its_neighbours_do(
+    memory: Any, app_of: MakeApp, deploy_app: Deploy
+) -> None:
+    """Of two apps in one deploy one fails: the other's revision is one to go back to."""
+    memory.controllers.fail("InferenceService", "next", reason="Bad", message="")
+    two = app_of(metadata={"name": "next"}, spec={"trigger": {"topic": "more"}})
+    with pytest.raises(NotReadyError, match="InferenceService default/next"):
+        deploy_app(memory, app_of(), two, options=DeployOptions(timeout=60.0, settle=1.0))
+    assert [each.state for each in revisions(memory)] == ["deployed"]
+    assert [each.state for each in revisions(memory, "next")] == ["applying"]
+
+
 READY = {"type": "Ready", "status": "True"}
 
 

@@ -28,7 +28,7 @@ async def delete(
         api: The cluster.
         plan: The apps.
         topics: Delete the topics as well, and the events in them.
-        timeout: Seconds until everything must be gone.
+        timeout: Seconds until everything must be gone; 0 does not wait.
         report: Is told each step.
 
     Raises:
@@ -46,9 +46,9 @@ async def _delete(api: ClusterApi, app: AppPlan, topics: bool, timeout: float, r
     steps: list[Step] = []
     for stage in backwards(every):
         done = await prune(api, app.name, stage, _renamed(report), kept=kept)
-        await wait_gone(
-            api, [each.reference for each in done if each.what == "pruned"], timeout=timeout, report=_gone(report)
-        )
+        gone = [each.reference for each in done if each.what == "pruned"]
+        if timeout:
+            await wait_gone(api, gone, timeout=timeout, report=_gone(report))
         steps += [_deleted(step) for step in done]
     await history.forget()
     return steps

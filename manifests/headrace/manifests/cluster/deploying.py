@@ -86,7 +86,7 @@ async def deploy(
     await _apply(api, [each for each in previews if each not in ahead], report, force=chosen.force)
     if chosen.timeout:
         changed = [step.reference for step in steps if step.what == "changed"]
-        await _wait(api, plan, chosen, report, changed)
+        await _wait(api, plan, chosen, report, changed=changed, records=records)
     rendered = frozenset(Reference.of(each).identity for each in plan.resources)
     for record in records:
         steps += await record.end(rendered, report, prune_it=chosen.prune, worked=bool(chosen.timeout))
@@ -127,18 +127,30 @@ async def _apply(api: ClusterApi, previews: Sequence[Preview], report: Report, *
             raise together(refused, len(previews))
 
 
-async def _wait(api: ClusterApi, plan: Plan, options: DeployOptions, report: Report, changed: list[Reference]) -> None:
+async def _wait(  # all of them are the question
+    api: ClusterApi,
+    plan: Plan,
+    options: DeployOptions,
+    report: Report,
+    *,
+    changed: list[Reference],
+    records: list[_Record],
+) -> None:
     waited = [Reference.of(each) for each in plan.resources if each["kind"] in WAITED]
     try:
         await wait_ready(api, waited, timeout=options.timeout, settle=options.settle, report=report, changed=changed)
     except NotReadyError as fault:
+        for record in records:
+            # An app that works is one to go back to, whatever became of its neighbours.
+            if not fault.waiting & {Reference.of(each) for each in record.app.resources}:
+                await record.works()
         reasons = await asyncio.gather(*(explain(api, each) for each in fault.found))
         found = {
             each: "\n      ".join(dict.fromkeys((why, *more)))
             for (each, why), more in zip(fault.found.items(), reasons, strict=True)
         }
         hint = fault.hint or "`headrace rollback APP` goes back to what worked before"
-        raise NotReadyError(fault.message, found=found, hint=hint) from None
+        raise NotReadyError(fault.message, found=found, waiting=fault.waiting, hint=hint) from None
 
 
 @dataclass(slots=True)
@@ -177,13 +189,18 @@ class _Record:
         await history.trim([*revisions, revision])
         return cls(history, app, revision, before)
 
+    async def works(self) -> None:
+        """Write down that the app works now."""
+        if self.revision.state != "deployed":
+            self.revision = replace(self.revision, state="deployed")
+            await self.history.keep(self.revision)
+
     async def end(
         self, rendered: frozenset[tuple[str, str, str, str]], report: Report, *, prune_it: bool, worked: bool
     ) -> list[Step]:
         """Write down that the app works now, and prune what it has no more."""
-        if worked and self.revision.state != "deployed":
-            self.revision = replace(self.revision, state="deployed")
-            await self.history.keep(self.revision)
+        if worked:
+            await self.works()
         mine = {Reference.of(each) for each in self.app.resources}
         old = [each for each in self.before if each.identity not in rendered]
         steps: list[Step] = []

@@ -38,15 +38,19 @@ class NotReadyError(HeadraceError):
     Args:
         message: How many, and within which time.
         found: Each with what its controller says.
+        waiting: All that were not ready then, also those that might have become so.
         hint: What to do.
     """
 
     code = "not-ready"
     retriable = True
 
-    def __init__(self, message: str, *, found: dict[Reference, str], hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, found: dict[Reference, str], waiting: frozenset[Reference], hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.found = found
+        self.waiting = waiting
 
     def __str__(self) -> str:
         return "\n  - ".join((super().__str__(), *(f"{each}: {why}" for each, why in self.found.items())))
@@ -159,14 +163,16 @@ class _Tracker:
         failed = {
             identity: state
             for identity, state in self._states.items()
-            if state.state == "failed" or now - self._troubled.get(identity, now) >= settle
+            if state.state == "failed" or (identity in self._troubled and now - self._troubled[identity] >= settle)
         }
+        late = {identity: state for identity, state in self._states.items() if state.state != "ready"}
+        waiting = frozenset(self._names[identity] for identity in late)
         if failed:
-            raise NotReadyError(f"{_count(failed)} failed", found=self._reasons(failed))
+            raise NotReadyError(f"{_count(failed)} failed", found=self._reasons(failed), waiting=waiting)
         if now >= deadline:
-            late = {identity: state for identity, state in self._states.items() if state.state != "ready"}
             message = f"{_count(late)} not {'ready' if self._judge is readiness else 'gone'} within {timeout:g} s"
-            raise NotReadyError(message, found=self._reasons(late), hint="--timeout sets how long to wait")
+            hint = "--timeout sets how long to wait"
+            raise NotReadyError(message, found=self._reasons(late), waiting=waiting, hint=hint)
 
     def _reasons(self, states: dict[Identity, Readiness]) -> dict[Reference, str]:
         return {self._names[identity]: state.reason or "nothing is known of it" for identity, state in states.items()}
