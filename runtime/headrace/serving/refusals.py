@@ -6,9 +6,9 @@ Only requests that were refused already come here, so the cost of pydantic is pa
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from headrace.serving.messages import Request
 
 _UNPROCESSABLE = 422
-_SHAPE: TypeAdapter[Any] = TypeAdapter(InferenceRequest | bytes)
+
+
+@lru_cache
+def _shape() -> TypeAdapter[Any]:
+    # Imported when the first request is refused: models that are asked well need not pay for it.
+    from kserve.protocol.rest.v2_datamodels import InferenceRequest  # noqa: PLC0415
+
+    shape: TypeAdapter[Any] = TypeAdapter(InferenceRequest | bytes)
+    return shape
 
 
 def is_json(content_type: str) -> bool:
@@ -60,7 +68,7 @@ def of(request: Request) -> Response | None:
     except (ValueError, RecursionError):
         return json_response({"detail": "There was an error parsing the body"}, 400)
     try:
-        _SHAPE.validate_python(body, from_attributes=True)
+        _shape().validate_python(body, from_attributes=True)
     except ValidationError as fault:
         found = fault.errors(include_url=False)
         return _refusal([{**error, "loc": ("body", *error["loc"])} for error in found])
