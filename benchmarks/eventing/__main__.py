@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,9 +24,22 @@ def main() -> None:
     for absent in (one for one in chosen if not one.is_here):
         _say(f"{absent.name} takes no part: {absent.needs} is not installed; `make bench` installs it")
     present: list[Contender] = [one for one in chosen if one.is_here]
-    load = Load(options.events, options.rounds, options.warm_up, options.partitions, options.size, options.alone)
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        turns, counts = run(present, load, Path(folder), _say)
+    load = Load(
+        options.events,
+        options.rounds,
+        options.warm_up,
+        options.partitions,
+        options.size,
+        options.transformer,
+        options.alone,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+    try:
+        turns, counts = run(present, load, folder, _say)
+    except SystemExit:
+        _say(f"the logs are in {folder}")
+        raise
+    shutil.rmtree(folder)
     found = report(present, load, turns, counts)
     print(table(found))
     if options.json:
@@ -43,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--partitions", type=_count, default=usual.partitions)
     parser.add_argument("--size", type=_count, default=usual.size, help="bytes of an event's data")
     parser.add_argument("--alone", type=_count, default=usual.alone, help="events a round that travel alone")
+    parser.add_argument("--transformer", action="store_true", help="a transformer stands before the model")
     parser.add_argument("--only", action="append", choices=[one.name for one in CONTENDERS])
     parser.add_argument("--json", type=Path, help="file for the numbers of every round")
     return parser.parse_args()

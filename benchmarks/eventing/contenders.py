@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOM = "benchmarks.eventing"
+PROGRAM = ("-m", "headrace.cli.main")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Place:
     topic: str
     results: str
     folder: Path
+    transformer: bool
+    """Whether a transformer in a process of its own stands before the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,6 @@ def _headrace_batches(place: Place, processes: Processes) -> None:
 
 
 def _headrace_with(place: Place, processes: Processes, trigger: dict[str, object]) -> None:
-    port = _free_port()
     app = {
         "apiVersion": "headrace.dev/v1alpha1",
         "kind": "InferenceApp",
@@ -67,11 +69,19 @@ def _headrace_with(place: Place, processes: Processes, trigger: dict[str, object
     }
     file = place.folder / "headrace.yaml"
     file.write_text(json.dumps(app))  # JSON is YAML
-    serve = ["serve", "--class", f"{HERE / 'echo.py'}:Echo", "--name", "echo", "--host", "127.0.0.1"]
+    port = _headrace_serve("Echo", processes)
+    if place.transformer:
+        port = _headrace_serve("Relay", processes, "--predictor-host", f"127.0.0.1:{port}")
     dispatch = ["dispatch", "-f", str(file), "--app", "echo", "--kafka", place.kafka]
-    program = ["-m", "headrace.cli.main"]
-    processes.start("headrace-serve", [*program, *serve, "--http-port", str(port), "--grpc-port", "0"])
-    processes.start("headrace-dispatch", [*program, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
+    processes.start("headrace-dispatch", [*PROGRAM, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
+
+
+def _headrace_serve(model: str, processes: Processes, *more: str) -> int:
+    port = _free_port()
+    words = ["serve", "--class", f"{HERE / 'echo.py'}:{model}", "--name", "echo", "--host", "127.0.0.1"]
+    ports = ["--http-port", str(port), "--grpc-port", "0"]
+    processes.start(f"headrace-serve-{model}", [*PROGRAM, *words, *ports, *more])
+    return port
 
 
 def _faststream(place: Place, processes: Processes) -> None:
@@ -81,6 +91,10 @@ def _faststream(place: Place, processes: Processes) -> None:
 def _kserve_loop(place: Place, processes: Processes) -> None:
     port = _free_port()
     processes.start("kserve-server", ["-m", f"{ROOM}.kserve_server", str(port)])
+    if place.transformer:
+        predictor, port = port, _free_port()
+        words = ["-m", f"{ROOM}.kserve_server", str(port), f"127.0.0.1:{predictor}"]
+        processes.start("kserve-transformer", words)
     url = f"http://127.0.0.1:{port}/v1/models/echo:predict"
     processes.start("kserve-loop", ["-m", f"{ROOM}.kserve_loop", place.kafka, place.topic, place.results, url])
 

@@ -33,6 +33,8 @@ class Load:
     partitions: int = 4
     size: int = 1024
     """Bytes of an event's data."""
+    transformer: bool = False
+    """Whether a transformer stands before the model, in a process of its own, where the contender has processes."""
     alone: int = 20
     """Events a round that are published one after the other, each when the one before has its result."""
 
@@ -124,7 +126,7 @@ def run(
 
 
 def _up(contender: Contender, load: Load, folder: Path, kafka: str, stack: ExitStack) -> _Runner:
-    place = Place(kafka, f"{contender.name}.in", f"{contender.name}.out", folder / contender.name)
+    place = Place(kafka, f"{contender.name}.in", f"{contender.name}.out", folder / contender.name, load.transformer)
     place.folder.mkdir()
     create_topics(kafka, [TopicSpec(name, load.partitions) for name in (place.topic, place.results)])
     processes = Processes(place.folder)

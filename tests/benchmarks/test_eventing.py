@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_short_run_has_every_number(tmp_path: Path) -> None:
     """50 events: every contender that is installed, none of them losing or doubling one; a table, and an object."""
     found = tmp_path / "found.json"
-    short = ["--events", "50", "--rounds", "1", "--warm-up", "5", "--alone", "2", "--json", str(found)]
+    short = ["--events", "50", "--rounds", "1", "--warm-up", "5", "--alone", "2", "--transformer", "--json", str(found)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.eventing", *short],
         cwd=ROOT,
@@ -30,7 +30,15 @@ def test_a_short_run_has_every_number(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(found.read_text())
-    assert told["load"] == {"events": 50, "rounds": 1, "warm_up": 5, "partitions": 4, "size": 1024, "alone": 2}
+    assert told["load"] == {
+        "events": 50,
+        "rounds": 1,
+        "warm_up": 5,
+        "partitions": 4,
+        "size": 1024,
+        "transformer": True,
+        "alone": 2,
+    }
     names = {"headrace", "headrace-batches", "kserve-loop"} | ({"faststream"} if find_spec("faststream") else set())
     assert told["contenders"].keys() == names
     for one in told["contenders"].values():
