@@ -194,6 +194,17 @@ def test_whatever_ends_a_watch_it_is_taken_up_again(
     asyncio.run(run())
 
 
+def test_the_end_waits_for_a_first_look(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the time was, what is missing is told with a reason; a cluster that never answers ends it too."""
+    api = Troubled(memory.store, [LOST, LOST], [])
+    with pytest.raises(NotReadyError, match="InferenceService default/m: it is not there"):
+        asyncio.run(wait_ready(api, [MODEL], timeout=0.001, settle=60, report=silently))
+    monkeypatch.setattr(waiting, "_FIRST_LOOK", 0.05)
+    lost = Troubled(memory.store, [LOST] * 100_000, [])
+    with pytest.raises(NotReadyError, match="nothing is known of it"):
+        asyncio.run(wait_ready(lost, [MODEL], timeout=0.001, settle=60, report=silently))
+
+
 def test_a_refusal_to_list_ends_the_waiting(memory: Any) -> None:
     """It would never end by itself."""
     memory.store.forbidden.append(lambda access: access.verb == "list")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _CALM = 5.0
 """Seconds for which something that was changed must stay ready, where its status does not say whether it knows of the
 change: KServe and KEDA look at one within a second."""
+_FIRST_LOOK = 10.0
+"""Seconds beyond the time given in which everything may be looked at for the first time: an end without a reason helps
+nobody."""
 _PAUSE = 1.0
 """Seconds before a watch is taken up again that ended at once or may not be had, and the resources are listed anew."""
 
@@ -118,6 +121,8 @@ class _Tracker:
         self._doubted = set(doubted)
         self._calm: dict[Identity, float] = {}
         """Since when what is doubted has been ready."""
+        self._unseen = len(self._queries())
+        """How many kinds were not listed yet."""
         self._changed = asyncio.Event()
 
     async def all_ready(self, timeout: float, settle: float) -> None:
@@ -131,7 +136,10 @@ class _Tracker:
             while any(each.state != "ready" for each in self._states.values()):
                 now = loop.time()
                 self._judge_all(now, deadline, timeout, settle)
-                ends = [deadline, *(since + settle for since in self._troubled.values())]
+                ends = [
+                    deadline if now < deadline else deadline + _FIRST_LOOK,
+                    *(since + settle for since in self._troubled.values()),
+                ]
                 ends += [since + _CALM for since in self._calm.values()]
                 self._changed.clear()
                 woken = asyncio.ensure_future(self._changed.wait())
@@ -169,7 +177,7 @@ class _Tracker:
         waiting = frozenset(self._names[identity] for identity in late)
         if failed:
             raise NotReadyError(f"{_count(failed)} failed", found=self._reasons(failed), waiting=waiting)
-        if now >= deadline:
+        if now >= (deadline + _FIRST_LOOK if self._unseen else deadline):
             message = f"{_count(late)} not {'ready' if self._judge is readiness else 'gone'} within {timeout:g} s"
             hint = "--timeout sets how long to wait"
             raise NotReadyError(message, found=self._reasons(late), waiting=waiting, hint=hint)
@@ -179,12 +187,17 @@ class _Tracker:
 
     async def _follow(self, query: Query) -> None:
         """Keep the states of a kind, for ever; a broken connection is waited out."""
+        unseen = True
         while True:
             version = None
             with suppress(UnavailableError):
                 listing = await self._api.find(query)
                 self._see_all(query, listing.items)
                 version = listing.version
+                if unseen:
+                    unseen = False
+                    self._unseen -= 1
+                    self._changed.set()
             while version is not None:
                 version = await self._watch(query, version)
             await asyncio.sleep(_PAUSE)
