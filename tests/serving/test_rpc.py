@@ -197,6 +197,20 @@ def test_what_is_asked_of_a_server(called: Callable[..., Any]) -> None:
     called(Tripler("m"), use)
 
 
+def test_calls_are_counted_by_code(called: Callable[..., Any]) -> None:
+    """What was answered, and with which code, is on the page that Prometheus reads."""
+
+    async def use(stub: Any, server: Any) -> str:
+        await stub.ModelInfer(request())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.ModelInfer(request("full"))
+        return str((await server.ask("GET", "/metrics")).body.decode())
+
+    page = called(Tripler("m"), use)
+    assert 'headrace_grpc_calls_total{code="OK",method="ModelInfer"} 1.0' in page
+    assert 'headrace_grpc_calls_total{code="RESOURCE_EXHAUSTED",method="ModelInfer"} 1.0' in page
+
+
 def test_a_model_that_is_not_ready_is_unavailable(called: Callable[..., Any]) -> None:
     """UNAVAILABLE with a reason while it loads and while the server stops: a caller comes again."""
 

@@ -14,6 +14,7 @@ from headrace.serving.messages import Response, json_response
 
 if TYPE_CHECKING:
     from headrace.serving.messages import Request
+    from headrace.serving.metrics import Metrics
 
 LOADING_RETRY = "1"
 """``Retry-After`` in seconds while the model loads, and while the server leaves."""
@@ -23,6 +24,8 @@ _ONLY_ASKED = ("/v2/health/live", "/v2/health/ready", "/metrics")
 
 class Application(Protocol):
     """What answers requests once the models are loaded."""
+
+    metrics: Metrics
 
     async def ready(self) -> bool:
         """Whether every model is healthy."""

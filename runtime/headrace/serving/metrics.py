@@ -1,6 +1,7 @@
 """What Prometheus reads of a serving process.
 
 headrace_http_requests_total{method, status}       every request but probes
+headrace_grpc_calls_total{method, code}            every gRPC call but ServerLive, ServerReady and ServerMetadata
 headrace_events_total{model, outcome}              events answered; outcome is `result` or the error's code
 request_preprocess|predict|postprocess_seconds     KServe's own histograms, filled as KServe fills them
 """
@@ -28,6 +29,9 @@ class Metrics:
         self._requests = Counter(
             "headrace_http_requests", "Requests answered.", ("method", "status"), registry=self._registry
         )
+        self._calls = Counter(
+            "headrace_grpc_calls", "gRPC calls answered.", ("method", "code"), registry=self._registry
+        )
         self._events = Counter("headrace_events", "Events answered.", ("model", "outcome"), registry=self._registry)
         # Looking a child up by its labels costs more than counting.
         self._request_counts: dict[tuple[str, int], Counter] = {}
@@ -46,6 +50,10 @@ class Metrics:
         if counter is None:
             counter = self._request_counts[method, status] = self._requests.labels(method, str(status))
         counter.inc()
+
+    def call(self, method: str, code: str) -> None:
+        """Count a gRPC call that was answered, or whose caller gave up (code ``CANCELLED``)."""
+        self._calls.labels(method, code).inc()
 
     def event(self, model: str, outcome: str, count: int = 1) -> None:
         """Count an event that was answered, or several alike."""

@@ -76,7 +76,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         async def answer(application: ModelApp) -> Any:
             return messages.ModelReadyResponse(ready=await application.repository.get(request.name).ready())
 
-        return await self._answered(context, request.name, answer)
+        return await self._answered("ModelReady", context, request.name, answer)
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The inputs and outputs of one model."""
@@ -85,7 +85,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
             inputs, outputs = await application.repository.get(request.name).types()
             return messages.ModelMetadataResponse(name=request.name, platform="", inputs=inputs, outputs=outputs)
 
-        return await self._answered(context, request.name, answer)
+        return await self._answered("ModelMetadata", context, request.name, answer)
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Load a model that was unloaded."""
@@ -94,7 +94,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
             await application.load(request.model_name)
             return messages.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
 
-        return await self._answered(context, request.model_name, answer)
+        return await self._answered("RepositoryModelLoad", context, request.model_name, answer)
 
     async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Unload a model once its last request is answered."""
@@ -103,7 +103,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
             await application.repository.unload(request.model_name)
             return messages.RepositoryModelUnloadResponse(model_name=request.model_name, isUnloaded=True)
 
-        return await self._answered(context, request.model_name, answer)
+        return await self._answered("RepositoryModelUnload", context, request.model_name, answer)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """One inference."""
@@ -113,26 +113,35 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
 
         headers = {item.key: item.value for item in context.invocation_metadata() or ()}
         with spans.serving_rpc("ModelInfer", headers) as span:
-            return await self._answered(context, request.model_name, answer, span)
+            return await self._answered("ModelInfer", context, request.model_name, answer, span)
 
     async def _answered(
-        self, context: Any, model: str, answer: Callable[[ModelApp], Awaitable[Any]], span: Any = None
+        self,
+        method: str,
+        context: Any,
+        model: str,
+        answer: Callable[[ModelApp], Awaitable[Any]],
+        span: Any = None,
     ) -> Any:
         self._front.enter()
+        code = StatusCode.OK
         try:
             return await answer(self._application())
         except asyncio.CancelledError:
+            code = StatusCode.CANCELLED
             raise
         except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes a status
             found = faults.problem(fault)
             faults.log(fault, found, model)
-            status, told = _status(fault, found)
+            code, told = _status(fault, found)
             if span is not None:
-                span.set_attribute("rpc.grpc.status_code", status.value[0])
+                span.set_attribute("rpc.grpc.status_code", code.value[0])
                 tracing.fail(span, fault)
-            await _abort(context, status, told, found)
+            await _abort(context, code, told, found)
         finally:
             self._front.leave()
+            if self._front.application is not None:
+                self._front.application.metrics.call(method, code.name)
 
     def _application(self) -> ModelApp:
         application = self._front.application
