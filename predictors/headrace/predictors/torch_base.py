@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,13 +14,11 @@ from headrace.models.batching import TensorBatching
 from headrace.models.hooks import never_waits
 from headrace.models.kserve_api import InferRequest, InferResponse, Model
 from headrace.models.kserve_faults import StatusUnderKServe
+from headrace.predictors.accelerator import Accelerator, accelerator_of, padded_rows
 from headrace.predictors.cpu import cpu_limit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
-
-DEVICE = "HEADRACE_DEVICE"
-"""Environment variable: the torch device to run on; without it CUDA where there is one, else the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,8 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
 
     A subclass states ``inputs`` and ``outputs`` and builds the network in :meth:`network`; where the network takes
     or gives more than its tensors in order, it overrides :meth:`forward` as well. Runs in inference mode, with as
-    many threads as the container may use CPUs. On CUDA devices it has not been run yet.
+    many threads as the container may use CPUs, on the device and in the precision that
+    :mod:`headrace.predictors.accelerator` finds in the environment. On CUDA devices it has not been run yet.
 
     Args:
         name: The model's name in paths and results.
@@ -55,12 +53,19 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = ()
     outputs: ClassVar[tuple[TensorSpec, ...]] = ()
+    row_buckets: ClassVar[Sequence[int]] = (1, 2, 4, 8, 16, 32)
+    """Batch sizes that a compiled network is padded up to: it is compiled for these alone, before it is ready."""
 
     def __init__(self, name: str, *, model: str = "") -> None:
         super().__init__(name)
         self.model = model
-        self.device = torch.device("cpu")
+        self.accelerator = Accelerator(torch.device("cpu"))
         self.module: torch.nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.accelerator.device
 
     def network(self) -> torch.nn.Module:
         """Build the network with its weights; called once, off the event loop.
@@ -73,15 +78,16 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
     def load(self) -> bool:
         """Choose device and threads, build the network and put it in evaluation mode."""
         torch.set_num_threads(cpu_limit())
-        self.device = torch.device(os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.module = self.network().eval().requires_grad_(False).to(self.device)
+        self.accelerator = accelerator_of()
+        self.module = self.accelerator.prepared(self.network().eval().requires_grad_(False))
         self.ready = True
         return True
 
     def warm_up(self) -> None:
         """Run once on zeros, so that no request pays for torch's first run; the server calls it before it is ready."""
-        if self.inputs:
-            self._run({spec.name: _zeros(spec) for spec in self.inputs})
+        for rows in self.row_buckets if self.accelerator.compiled else (1,):
+            if self.inputs:
+                self._run({spec.name: _zeros(spec, rows) for spec in self.inputs})
 
     def stop(self) -> None:
         """Free the network."""
@@ -149,13 +155,17 @@ class TorchPredictor(StatusUnderKServe, TensorBatching, Model):
         return dict(zip(names, parts, strict=True))
 
     def _run(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-        with torch.inference_mode():
-            given = self.forward({name: self._tensor(array) for name, array in arrays.items()})
-            return {name: part.cpu().numpy() for name, part in given.items()}
+        accelerator = self.accelerator
+        if not accelerator.compiled:
+            return self._run_on(accelerator, arrays)
+        padded, rows = padded_rows(arrays, self.row_buckets)
+        return {name: part[:rows] for name, part in self._run_on(accelerator, padded).items()}
 
-    def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
-        # torch warns of arrays that it must not write to; those are views of bytes objects.
-        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device)
+    def _run_on(
+        self, accelerator: Accelerator, arrays: Mapping[str, np.ndarray[Any, Any]]
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        with accelerator.running():
+            return accelerator.arrays(self.forward({name: accelerator.tensor(array) for name, array in arrays.items()}))
 
     def _from_v1(self, payload: Any) -> InferRequest:
         instances = payload.get("instances") if isinstance(payload, dict) else None
@@ -190,5 +200,6 @@ def _metadata(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
-def _zeros(spec: TensorSpec) -> np.ndarray[Any, Any]:
-    return np.zeros([1 if length < 0 else length for length in spec.shape], datatypes.NUMPY[spec.datatype])
+def _zeros(spec: TensorSpec, rows: int) -> np.ndarray[Any, Any]:
+    lengths = [1 if length < 0 else length for length in spec.shape[1:]]
+    return np.zeros([rows if spec.shape[0] < 0 else spec.shape[0], *lengths], datatypes.NUMPY[spec.datatype])

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ConfigurationError
+from headrace.serving.execution.allocator import keep_memory
 from headrace.serving.execution.worker import Worker
 from headrace.serving.front import Front
 from headrace.serving.startup import Phases, Started, start
@@ -39,6 +40,7 @@ def run(settings: ServeSettings) -> None:
         ConfigurationError: the port cannot be opened.
         ModelLoadError: the model does not load.
     """
+    keep_memory()
     phases = Phases()
     parent = link()
     if parent is None and settings.workers > 1 and (count := bounded(settings.workers)) > 1:
