@@ -17,6 +17,7 @@ from headrace.models.kserve_api import InvalidInput, Model, ModelNotReady, set_p
 from headrace.models.kserve_faults import StatusUnderKServe
 from headrace.serving import spans
 from headrace.serving.batching.batcher import Batcher
+from headrace.serving.batching.measures import RunMeasures
 from headrace.serving.deadlines import deadline_of
 from headrace.serving.execution.worker import Worker
 from headrace.serving.metrics import ModelTimes
@@ -60,7 +61,10 @@ class HostedModel:
         hooks = model if isinstance(model, Batchable) else None
         blocking = not inspect.iscoroutinefunction(model.predict) and not self._whole
         check_keyed(model, blocking=blocking)
-        self._batcher = Batcher(model, self._call_predict, hooks, self._worker, limits) if blocking else None
+        measures = RunMeasures(self.name, merged=hooks is not None)
+        self._batcher = (
+            Batcher(model, self._call_predict, hooks, self._worker, limits, watcher=measures.ran) if blocking else None
+        )
         own = [hook for hook in (self._pre, self._post) if hook is not None]
         self._together = self._batcher is not None and not any(map(waits, own)) and predictor is None
         self._times = ModelTimes(self.name)

@@ -3,6 +3,7 @@
 headrace_http_requests_total{method, status}       every request but probes
 headrace_grpc_calls_total{method, code}            every gRPC call but ServerLive, ServerReady and ServerMetadata
 headrace_events_total{model, outcome}              events answered; outcome is `result` or the error's code
+headrace_queue_seconds, headrace_run_seconds, headrace_run_requests   see ``batching.measures``
 request_preprocess|predict|postprocess_seconds     KServe's own histograms, filled as KServe fills them
 """
 

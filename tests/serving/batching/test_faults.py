@@ -230,3 +230,48 @@ def test_a_full_model_says_when_it_will_have_worked_off_its_queue(serving: Calla
         return longer
 
     assert serving(model, use) == 4.0
+
+
+def test_runs_are_measured(serving: Callable[..., Any]) -> None:
+    """How long each request waited, how long each run took, and how many requests it answered."""
+    model = Doubles("measured")
+
+    async def use(server: Any) -> str:
+        first = asyncio.ensure_future(server.post("/v2/models/measured/infer", tensor(0.0)))
+        await until(model.begun.is_set)
+        calls = [asyncio.ensure_future(server.post("/v2/models/measured/infer", tensor(1.0))) for _ in range(3)]
+        await until(lambda: server.hosted.taken == 4)
+        model.open.set()
+        await asyncio.gather(first, *calls)
+        page: bytes = (await server.ask("GET", "/metrics")).body
+        return page.decode()
+
+    def tensor(value: float) -> dict[str, Any]:
+        return {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [value]}]}
+
+    page = serving(model, use)
+    for line in (
+        'headrace_queue_seconds_count{model="measured"} 4.0',
+        'headrace_run_seconds_count{model="measured"} 2.0',
+        'headrace_run_requests_bucket{le="1.0",model="measured"} 1.0',
+        'headrace_run_requests_sum{model="measured"} 4.0',
+    ):
+        assert line in page
+
+
+def test_single_runs_are_measured_each(serving: Callable[..., Any]) -> None:
+    """Of a model without hooks every request is a run, also where the answers of several are told together."""
+
+    class Alone(Model):
+        def predict(self, payload: Any, headers: Any = None) -> Any:
+            return payload
+
+    async def use(server: Any) -> str:
+        await asyncio.gather(*(server.post("/v1/models/alone:predict", {"n": n}) for n in range(5)))
+        page: bytes = (await server.ask("GET", "/metrics")).body
+        return page.decode()
+
+    page = serving(Alone("alone"), use)
+    for name in ("queue_seconds", "run_seconds", "run_requests"):
+        assert f'headrace_{name}_count{{model="alone"}} 5.0' in page
+    assert 'headrace_run_requests_sum{model="alone"} 5.0' in page
