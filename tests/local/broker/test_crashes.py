@@ -158,6 +158,18 @@ def test_what_had_no_answer_is_sent_again(
         assert sorted(read(again, "out", partitions=3)) == [b"0", b"1", b"2"]
 
 
+def test_generations_go_on_from_where_they_were(tmp_path: Path, wires: Callable[[str], Any], speak: Any) -> None:
+    """After a kill a group begins above its former generations, or an old member's claims would be the latest."""
+    generations: list[int] = []
+    with BrokerProcess(tmp_path) as broker:
+        for _ in range(3):
+            wire = wires(broker.bootstrap)
+            generations += [speak.join(wire, "g", version=3).generation_id]
+            broker.kill()
+            broker.restart()
+    assert generations == sorted(set(generations))
+
+
 def test_an_open_transaction_outlives_the_broker(
     tmp_path: Path, wires: Callable[[str], Any], batch: Callable[..., bytes], speak: Any
 ) -> None:

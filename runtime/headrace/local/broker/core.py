@@ -53,7 +53,7 @@ class Core:
         self.data = data
         self.catalogue = Catalogue(data, settings, checkpoint)
         self.ledger = Ledger(data / "journal", flush=settings.syncs_each)
-        self.groups = Groups(settings)
+        self.groups = Groups(settings, self.ledger.starts)
         self.transactions = Transactions(self.catalogue, self.ledger, settings, checkpoint)
         self.upkeep = Upkeep(self.catalogue, self.ledger, settings)
         self.address = Address("", 0)

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_GENERATIONS = 100_000
+"""Generations of a group that one run of the broker may have. A later run begins above: members say in which generation
+they got their partitions, and only the highest is believed, though the claims of a lower one may be later (KIP-792)."""
+_MOST_STARTS = 20_000
+"""A generation is an int32."""
+
+
 class State(str, Enum):
     """States of a group, by the names that clients are told."""
 
@@ -35,10 +42,10 @@ class State(str, Enum):
 class Group:
     """The members of one group, and the generation that they agree on."""
 
-    def __init__(self, group_id: str, settings: BrokerSettings) -> None:
+    def __init__(self, group_id: str, settings: BrokerSettings, generation: int = 0) -> None:
         self.id = group_id
         self.state = State.EMPTY
-        self.generation = 0
+        self.generation = generation
         self.protocol_type = ""
         self.protocol = ""
         self.members: dict[str, Member] = {}
@@ -342,8 +349,9 @@ class Group:
 class Groups:
     """Every group that has, or had, members since the start."""
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, starts: int = 0) -> None:
         self._settings = settings
+        self._first = starts % _MOST_STARTS * _GENERATIONS
         self._groups: dict[str, Group] = {}
 
     def __iter__(self) -> Iterator[Group]:
@@ -361,7 +369,7 @@ class Groups:
         """
         if not group_id:
             raise Refusal(Code.INVALID_GROUP_ID)
-        return self._groups.setdefault(group_id, Group(group_id, self._settings))
+        return self._groups.setdefault(group_id, Group(group_id, self._settings, self._first))
 
     def delete(self, group_id: str) -> None:
         """Forget a group without members.

@@ -104,12 +104,15 @@ class Ledger:
         self.offsets: dict[str, dict[TopicPartition, Committed]] = {}
         """Committed offsets by group; a group without any is not in it."""
         self.transactions: dict[str, Transaction] = {}
+        self.starts = 0
+        """How often this folder was opened, this time among them."""
         self._next_producer = 0
         self._reserved = 0
         self._appliers: dict[str, Callable[..., None]] = {
             "offsets": self._apply_offsets,
             "forget": self._apply_forget,
             "producers": self._apply_producers,
+            "starts": self._apply_starts,
             "identity": self._apply_identity,
             "partitions": self._apply_partitions,
             "group": self._apply_group,
@@ -128,6 +131,7 @@ class Ledger:
             ) from fault
         # Ids that the last run reserved and did not give are skipped.
         self._next_producer = self._reserved
+        self.starts += 1
         self._compact()
         self._compact_at = max(COMPACT_AT, 2 * self._journal.size)
 
@@ -259,6 +263,9 @@ class Ledger:
     def _apply_producers(self, reserved: int) -> None:
         self._reserved = reserved
 
+    def _apply_starts(self, starts: int) -> None:
+        self.starts = starts
+
     def _apply_identity(  # noqa: PLR0917 - the fields of a journal entry
         self,
         transactional_id: str,
@@ -314,6 +321,7 @@ class Ledger:
 
     def _entries(self) -> Iterator[Entry]:
         yield ["producers", self._reserved]
+        yield ["starts", self.starts]
         for group, offsets in self.offsets.items():
             yield ["offsets", group, _rows(offsets)]
         for one in self.transactions.values():
