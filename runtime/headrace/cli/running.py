@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from headrace.local.resources import Topic
@@ -44,7 +44,8 @@ def twin_of(
         echo: Called with every line that a process writes.
 
     Raises:
-        ConfigurationError: an app asks for what only a cluster can do; every such field is named.
+        ConfigurationError: an app asks for what only a cluster can do; every such field is named. Or the settings for
+            a broker of one's own, which the environment gives, are wrong.
     """
     _refuse_what_needs_a_cluster(apps)
     from headrace.local.settings import DEFAULTS
@@ -62,7 +63,7 @@ def twin_of(
         settings=settings or DEFAULTS,
         on_event=on_event,
         echo=echo,
-        create_topics=_create_topics,
+        create_topics=_creator(kafka),
     )
 
 
@@ -98,11 +99,19 @@ def _refuse_what_needs_a_cluster(apps: Sequence[InferenceApp]) -> None:
         raise ConfigurationError("Not to be run on this machine", problems=tuple(problems), hint=hint)
 
 
-async def _create_topics(bootstrap: str, topics: tuple[Topic, ...]) -> None:
-    from headrace.eventing.kafka.topics import TopicSpec, create_topics
+def _creator(kafka: str | None) -> Callable[[str, tuple[Topic, ...]], Awaitable[None]]:
+    """What creates topics: with the environment's settings on a broker of one's own, with none on the embedded one."""
+    from headrace.eventing.kafka.environment import kafka_settings
 
-    wanted = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in topics]
-    await asyncio.get_running_loop().run_in_executor(None, create_topics, bootstrap, wanted)
+    own = kafka_settings(bootstrap=kafka) if kafka else None
+
+    async def create(bootstrap: str, topics: tuple[Topic, ...]) -> None:
+        from headrace.eventing.kafka.topics import TopicSpec, create_topics
+
+        wanted = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in topics]
+        await asyncio.get_running_loop().run_in_executor(None, create_topics, own or bootstrap, wanted)
+
+    return create
 
 
 def on_port(settings: TwinSettings, kafka_port: int) -> TwinSettings:

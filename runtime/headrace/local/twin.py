@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 
+from headrace.eventing.kafka.environment import VARIABLES
 from headrace.local.commands import Surroundings, unknown_hosts, workload_command
 from headrace.local.ingress import Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
@@ -298,7 +299,7 @@ class Twin:
     def _inherited(self) -> dict[str, str]:
         """What every process of the twin has in its environment."""
         return {
-            **{key: value for key, value in self._environment.items() if key not in _NOT_INHERITED},
+            **{key: value for key, value in self._environment.items() if key not in self._not_inherited()},
             "PYTHONUNBUFFERED": "1",
             # The working folder shadows no module; `headrace serve` finds the user's class there by itself.
             "PYTHONSAFEPATH": "1",
@@ -308,6 +309,10 @@ class Twin:
             tracing.LOCAL_ENDPOINT: self.otlp_url,
             HOME_VARIABLE: str(self.home.path),
         }
+
+    def _not_inherited(self) -> frozenset[str]:
+        # The settings of a cluster elsewhere, with its secrets, are not those of the embedded broker.
+        return _NOT_INHERITED | VARIABLES if self._embedded_kafka else _NOT_INHERITED
 
     def _log(self, name: str) -> LogFile:
         return LogFile(self.home.logs / f"{name}.log", max_bytes=self._settings.log_bytes, echo=self._echo)

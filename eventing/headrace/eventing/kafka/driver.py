@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.settings import DRIVERS
 from headrace.eventing.kafka.tls import check_files
+from headrace.eventing.log import Committed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from headrace.eventing.kafka.settings import KafkaSettings
-    from headrace.eventing.log import Committed, OutgoingRecord, Partition, Record
+    from headrace.eventing.log import OutgoingRecord, Partition, Record
 
 VARIABLE = "HEADRACE_KAFKA_DRIVER"
 MOST_RECORD_BYTES = 64 * 1024 * 1024
@@ -181,6 +182,15 @@ class Driver(Protocol):
             what: What is tried, with its place, for the message.
             settings: Whose secrets are masked in it.
         """
+
+
+def committed_of(offset: int, metadata: str | None) -> Committed | None:
+    """What a group has committed, as a broker gives it; None for a partition of which it has nothing.
+
+    confluent-kafka writes the metadata as C has it, with a zero byte at its end: without that being dropped, another
+    driver would not know it again.
+    """
+    return Committed(offset, (metadata or "").rstrip("\0")) if offset >= 0 else None
 
 
 def driver_of(settings: KafkaSettings) -> Driver:

@@ -19,7 +19,8 @@ from headrace.eventing.kafka.tls import file_problems
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FOLDERS = ("KAFKA_SECRET_DIR", "KAFKA_SSL_FOLDER")
+SECRET_FOLDER = "KAFKA_SECRET_DIR"  # noqa: S105  # the name of a variable
+CERTIFICATES_FOLDER = "KAFKA_SSL_FOLDER"
 _TEXTS = {
     "bootstrap": ("KAFKA_BOOTSTRAP_SERVERS", None),
     "protocol": ("KAFKA_SECURITY_PROTOCOL", "protocol"),
@@ -43,6 +44,10 @@ _FILES = {
 }
 """The same for fields that are files."""
 _CLIENT_CERTIFICATE = ("certificate", "key")
+_VERBATIM = ("password", "key_password", "oauth.client_secret")
+"""Values in which a blank counts; a line's end does not, which editors and ``echo`` add."""
+VARIABLES = frozenset({variable for variable, _ in (_TEXTS | _FILES).values()} | {SECRET_FOLDER, CERTIFICATES_FOLDER})
+"""Every variable that is read here."""
 
 
 def kafka_settings(environ: Mapping[str, str] | None = None, *, bootstrap: str | None = None) -> KafkaSettings:
@@ -64,7 +69,8 @@ def kafka_settings(environ: Mapping[str, str] | None = None, *, bootstrap: str |
         # A Secret may hold certificates for others; without TLS there is no use for them.
         values |= dict.fromkeys(("ca", *_CLIENT_CERTIFICATE))
     given = {name: value for name, value in values.items() if value is not None}
-    found = (*source.problems, *problems(given, source.names), *file_problems(given, source.names))
+    missing = source.missing_folders(str(values["protocol"] or ""))
+    found = (*missing, *source.problems, *problems(given, source.names), *file_problems(given, source.names))
     if found:
         raise ConfigurationError(f"The Kafka settings have {_count(len(found))}", problems=found)
     return _settings(given)
@@ -88,9 +94,9 @@ class _Secret:
     folder: Path
     variable: str
 
-    def text(self, key: str) -> str | None:
+    def text(self, key: str, stripped: str | None = None) -> str | None:
         path = self.folder / key
-        return path.read_text().strip() or None if path.is_file() else None
+        return path.read_text().strip(stripped) or None if path.is_file() else None
 
 
 class _Source:
@@ -100,22 +106,26 @@ class _Source:
         self._environ = environ
         self.problems: list[str] = []
         self.names = {name: variable for name, (variable, _) in (_TEXTS | _FILES).items()}
-        self._secrets = [_Secret(Path(environ[name]), name) for name in FOLDERS if environ.get(name)]
-        self.problems += [
+        folders = (SECRET_FOLDER, CERTIFICATES_FOLDER)
+        self._secrets = [_Secret(Path(environ[name]), name) for name in folders if environ.get(name)]
+
+    def missing_folders(self, protocol: str) -> list[str]:
+        """A sentence for each folder that is not there and is needed: certificates are by TLS alone."""
+        return [
             f"{secret.variable}: there is no folder {secret.folder}"
             for secret in self._secrets
-            if not secret.folder.is_dir()
+            if not secret.folder.is_dir() and (secret.variable == SECRET_FOLDER or protocol.endswith("SSL"))
         ]
 
     def text(self, name: str) -> str | None:
         """The value of a field."""
         variable, key = _TEXTS[name]
-        if given := self._environ.get(variable, "").strip():
+        if given := self._environ.get(variable, "").strip("\r\n" if name in _VERBATIM else None):
             return given
         for secret in self._secrets if key else ():
             assert key is not None
             try:
-                found = secret.text(key)
+                found = secret.text(key, "\r\n" if name in _VERBATIM else None)
             except (OSError, UnicodeDecodeError) as fault:
                 self.problems.append(f"{secret.folder / key} cannot be read: {type(fault).__name__}")
                 continue

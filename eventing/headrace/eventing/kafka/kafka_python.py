@@ -14,10 +14,11 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import OffsetAndMetadata
 
-from headrace.eventing.kafka.driver import METADATA_AGE, MOST_RECORD_BYTES
+from headrace.eventing.kafka.driver import METADATA_AGE, MOST_RECORD_BYTES, committed_of
 from headrace.eventing.kafka.faults import translate
+from headrace.eventing.kafka.first_contact import Client
 from headrace.eventing.kafka.oauth import TokenSource
-from headrace.eventing.log import Committed, Partition, Record
+from headrace.eventing.log import Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.kafka.driver import ConsumerOptions, Membership, Place, ProducerOptions, Rebalance
     from headrace.eventing.kafka.settings import KafkaSettings
-    from headrace.eventing.log import OutgoingRecord
+    from headrace.eventing.log import Committed, OutgoingRecord
 
 ABORT_TIMEOUT = 5.0
 """Seconds to wait for the end of a transaction that is given up: the next producer of its name ends it as well."""
@@ -38,6 +39,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap_servers": [address.strip() for address in settings.bootstrap.split(",")],
         "security_protocol": settings.protocol,
+        "kafka_client": Client,
     }
     if settings.tls:
         config |= {
@@ -186,7 +188,7 @@ class _Consumer:
 
     def _committed(self, partition: Partition) -> Committed | None:
         known = self._consumer.committed(TopicPartition(*partition), metadata=True)
-        return Committed(known.offset, known.metadata or "") if known is not None and known.offset >= 0 else None
+        return committed_of(known.offset, known.metadata) if known is not None else None
 
 
 class _Producer:

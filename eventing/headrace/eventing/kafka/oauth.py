@@ -57,7 +57,7 @@ class TokenSource:
         """A token for a login.
 
         Raises:
-            ConfigurationError: the file has none, or the endpoint refuses the client.
+            ConfigurationError: the file has none that is good, or the endpoint refuses the client.
             UnavailableError: the endpoint does not answer.
         """
         if self._oauth.token_file:
@@ -76,7 +76,10 @@ class TokenSource:
             raise ConfigurationError(f"The token file {path} cannot be read: {type(fault).__name__}") from None
         if not value:
             raise ConfigurationError(f"The token file {path} is empty")
-        return Token(value, _end_of(value) or self._now() + UNKNOWN_LIFE)
+        end = _end_of(value)
+        if end is not None and end <= self._now():
+            raise ConfigurationError(f"The token in {path} is over since {self._now() - end:.0f} s", hint="renew it")
+        return Token(value, end or self._now() + UNKNOWN_LIFE)
 
     def _ask(self) -> Token:
         endpoint = self._oauth.endpoint

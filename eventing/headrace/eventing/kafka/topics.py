@@ -10,15 +10,17 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import TopicAlreadyExistsError
 
+from headrace.eventing.kafka.driver import committed_of
 from headrace.eventing.kafka.kafka_python import connection, faults
 from headrace.eventing.kafka.settings import as_settings
 from headrace.eventing.kafka.tls import check_files
-from headrace.eventing.log import Committed, Partition
+from headrace.eventing.log import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from headrace.eventing.kafka.settings import KafkaSettings
+    from headrace.eventing.log import Committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ def group_progress(
     wanted = [TopicPartition(*partition) for partition in partitions]
     with _admin(kafka, f"read the progress of group {group}") as admin:
         found = admin.list_group_offsets({group: wanted})[group]
-    return {Partition(*raw): Committed(c.offset, c.metadata or "") for raw, c in found.items() if c.offset >= 0}
+    known = {Partition(*raw): committed_of(each.offset, each.metadata) for raw, each in found.items()}
+    return {partition: committed for partition, committed in known.items() if committed}
 
 
 def offsets_at(kafka: KafkaSettings | str, partitions: Iterable[Partition], moment: int) -> dict[Partition, int]:

@@ -32,6 +32,11 @@ where kafka-python splits it: so its default of a megabyte would fail small reco
 class Confluent:
     """The driver; see :class:`headrace.eventing.kafka.driver.Driver`."""
 
+    def __init__(self) -> None:
+        # Where a program has set up no logging, Python prints a library's errors to a person who is told them anyway.
+        if not _log.handlers:
+            _log.addHandler(logging.NullHandler())
+
     def consumer(self, settings: KafkaSettings, options: ConsumerOptions) -> ConfluentConsumer:
         """A consumer."""
         heard = Heard()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka as ck
 
 from headrace.errors import HeadraceError
-from headrace.eventing.kafka.confluent.words import is_login
+from headrace.eventing.kafka.confluent.words import is_handshake, is_login
 from headrace.eventing.kafka.oauth import TokenSource
 
 if TYPE_CHECKING:
@@ -35,11 +35,14 @@ class Heard:
 
     def __init__(self) -> None:
         self._fault: Exception | None = None
+        self._handshake: Exception | None = None
 
     def error(self, error: Any) -> None:
         """Take librdkafka's ``error_cb``."""
         if is_login(error) or error.fatal():
             self._fault = ck.KafkaException(error)
+        elif is_handshake(error):
+            self._handshake = ck.KafkaException(error)
         else:
             _log.debug("librdkafka: %s", error.name())  # it reconnects by itself
 
@@ -57,6 +60,12 @@ class Heard:
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
+
+    def check_first(self) -> None:
+        """The same for a first connection, of which a TLS handshake that fails is the end, and no passing trouble."""
+        self.check()
+        if self._handshake is not None:
+            raise self._handshake
 
 
 def connection(settings: KafkaSettings, heard: Heard, client_id: str) -> dict[str, Any]:
@@ -77,6 +86,7 @@ def connection(settings: KafkaSettings, heard: Heard, client_id: str) -> dict[st
         config["sasl.mechanism"] = settings.mechanism
         if settings.oauth:
             source = TokenSource(settings.oauth)
+            source.token()  # a client without one waits ten seconds for it, and then does not say why there is none
             config["oauth_cb"] = lambda _: heard.token(source)
         else:
             config |= {"sasl.username": settings.user, "sasl.password": settings.password}
@@ -91,7 +101,7 @@ def connect(client: Any, heard: Heard, seconds: float) -> None:
             client.list_topics(_ANY_TOPIC, CONNECT_STEP)
         except ck.KafkaException:
             client.poll(0)  # brings what was heard
-            heard.check()
+            heard.check_first()
             if time.monotonic() >= deadline:
                 raise
         else:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import confluent_kafka as ck
 
 from headrace.eventing.kafka.confluent.words import END
-from headrace.eventing.log import Committed, Partition, Record
+from headrace.eventing.kafka.driver import committed_of
+from headrace.eventing.log import Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.kafka.confluent.connection import Heard
     from headrace.eventing.kafka.driver import Rebalance
+    from headrace.eventing.log import Committed
 
 CALL_TIMEOUT = 30.0
 """Seconds for one question to the broker."""
@@ -112,10 +114,7 @@ class ConfluentConsumer:
         for raw in found:
             if raw.error:
                 raise ck.KafkaException(raw.error)
-        return {
-            Partition(raw.topic, raw.partition): Committed(raw.offset, raw.metadata or "") if raw.offset >= 0 else None
-            for raw in found
-        }
+        return {Partition(raw.topic, raw.partition): committed_of(raw.offset, raw.metadata) for raw in found}
 
     def membership(self) -> _Group:
         """The place in the group, as a poll noted it last."""

@@ -37,6 +37,7 @@ END = _CODE._PARTITION_EOF  # noqa: SLF001  # the same
 """Not an error: the end of a partition is reached."""
 FATAL = _CODE._FATAL  # noqa: SLF001  # the same
 """An earlier call has failed for good; what it failed of is told by a poll, once."""
+_SSL = _CODE._SSL  # noqa: SLF001  # the same
 _TIMED_OUT = _CODE._TIMED_OUT  # noqa: SLF001  # the same
 
 
@@ -49,6 +50,11 @@ def timed_out(what: str) -> Exception:
 def is_login(error: Any) -> bool:
     """Whether a broker refuses who this client says it is."""
     return _MEANINGS.get(error.code()) is meanings.LOGIN_REFUSED
+
+
+def is_handshake(error: Any) -> bool:
+    """Whether TLS with a broker does not come about."""
+    return bool(error.code() == _SSL)
 
 
 def translate(error: Any, what: str, settings: KafkaSettings) -> HeadraceError:
