@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from headrace.eventing.event import CloudEvent
+    from headrace.eventing.kafka.driver import Producer
     from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import Partition
 
@@ -44,19 +45,24 @@ class Publisher:
         self._settings = as_settings(kafka)
         self._driver = driver_of(self._settings)
         self._tracer = tracing.tracer(__name__)
-        options = ProducerOptions(client_id="headrace-publish", block=ACK_TIMEOUT, connect=CONNECT_TIMEOUT)
-        with self._driver.faults(f"connect to Kafka at {self._settings.bootstrap}", self._settings):
-            self._producer = self._driver.producer(self._settings, options)
+        self._producer = self._open()
+        self._failed = False
 
     def publish(self, topic: str, events: Sequence[CloudEvent]) -> list[tuple[Partition, int]]:
         """Publish the events, each as a trace of its own; where each one lies, once Kafka has all of them.
 
         Raises:
             UnavailableError: not acknowledged in time; some may be there.
-            PayloadTooLargeError: an event is over the topic's limit; those before it are there.
+            PayloadTooLargeError: an event is over the topic's limit; some of the others may be there.
         """
-        with self._driver.faults(f"publish to {topic} in Kafka at {self._settings.bootstrap}", self._settings):
-            return self._publish(topic, events)
+        if self._failed:
+            self._renew()
+        try:
+            with self._driver.faults(f"publish to {topic} in Kafka at {self._settings.bootstrap}", self._settings):
+                return self._publish(topic, events)
+        except BaseException:
+            self._failed = True
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +71,17 @@ class Publisher:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._producer.close(CLOSE_TIMEOUT)
+
+    def _open(self) -> Producer:
+        options = ProducerOptions(client_id="headrace-publish", block=ACK_TIMEOUT, connect=CONNECT_TIMEOUT)
+        with self._driver.faults(f"connect to Kafka at {self._settings.bootstrap}", self._settings):
+            return self._driver.producer(self._settings, options)
+
+    def _renew(self) -> None:
+        # kafka-python's idempotent producer sends nothing more after a record that the broker refused.
+        fresh = self._open()
+        self._producer.close(CLOSE_TIMEOUT)
+        self._producer, self._failed = fresh, False
 
     def _publish(self, topic: str, events: Sequence[CloudEvent]) -> list[tuple[Partition, int]]:
         places: list[tuple[Partition, int]] = []

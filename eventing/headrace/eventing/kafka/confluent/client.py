@@ -24,9 +24,10 @@ _log = logging.getLogger("librdkafka")
 """Its lines; what matters of them is raised as well, so a program may silence it."""
 LINGER = 1
 """Milliseconds for which records gather into a batch."""
-BATCH = 64 * 1024
+BATCH = 16 * 1024
 """Bytes of a batch; a larger record has one of its own. librdkafka fails all of a batch that is over the topic's limit,
-where kafka-python splits it: so its default of a megabyte would fail small records with a large one."""
+where kafka-python splits it: so its default of a megabyte would fail small records with a large one.
+This is the default of all others."""
 
 
 class Confluent:
@@ -83,6 +84,7 @@ class Confluent:
         if options.transactional_id:
             config |= {
                 "transactional.id": options.transactional_id,
+                "message.timeout.ms": _ms(min(options.delivery, options.transaction)),  # else librdkafka refuses it
                 "transaction.timeout.ms": _ms(options.transaction),
             }
         producer = ck.Producer(config, logger=_log)
