@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
 import uuid
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -57,13 +59,8 @@ class TokenEndpoint(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The URL of a token endpoint."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), TokenEndpoint)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/token"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(TokenEndpoint) as url:
+        yield f"{url}/token"
 
 
 def environment(login: str, apache: ApacheKafka, endpoint: str, folder: Path) -> dict[str, str]:
@@ -104,6 +101,43 @@ def secret(apache: ApacheKafka, tmp_path: Path) -> Path:
     for key, value in (keys | {"ca.crt": apache.certificates.ca.read_text()}).items():
         (folder / key).write_text(value)
     return folder
+
+
+class Model(BaseHTTPRequestHandler):
+    """Ready, and answers every event."""
+
+    def do_GET(self) -> None:
+        """Be ready."""
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        """Answer an event."""
+        self.rfile.read(int(self.headers["content-length"]))
+        self._answer(b"seen")
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/plain")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a server with this handler."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Listener:
@@ -218,3 +252,47 @@ def refused_cases(
             ("refuses the client: HTTP 401",),
         ),
     }
+
+
+_APP = """
+apiVersion: headrace.dev/v1alpha1
+kind: InferenceApp
+metadata: {{name: app}}
+spec:
+  predictor: {{class: "my.models:Model"}}
+  trigger: {{topic: {topic}}}
+  results: {{topic: {topic}.out}}
+"""
+
+
+def test_the_commands_log_in_by_the_mounted_secret(
+    driver: str, apache: ApacheKafka, secret: Path, tmp_path: Path
+) -> None:
+    """What a pod has, an address and a Secret, is all that publish, dispatch and results need; none tells a secret."""
+    topic = f"in-{uuid.uuid4().hex[:8]}"
+    variables = {"KAFKA_BOOTSTRAP_SERVERS": apache.sasl_ssl, "KAFKA_SECRET_DIR": str(secret)}
+    settings = kafka_settings(variables)
+    create_topics(settings, [TopicSpec(name) for name in (topic, f"{topic}.out", f"{topic}.dead-letters")])
+    (tmp_path / "app.yaml").write_text(_APP.format(topic=topic))
+    (tmp_path / "event.txt").write_text("hello")
+    around = os.environ | variables | {"HEADRACE_KAFKA_DRIVER": driver, "HEADRACE_HOME": str(tmp_path), "POD_NAME": "p"}
+    command = [sys.executable, "-m", "headrace.cli.main"]
+
+    def told(*words: str) -> str:
+        run = subprocess.run([*command, *words], env=around, capture_output=True, text=True, timeout=100, check=True)
+        return run.stdout + run.stderr
+
+    log = tmp_path / "log"
+    with serving(Model) as model, log.open("w") as output:
+        words = ["dispatch", "-f", str(tmp_path / "app.yaml"), "--app", "app", "--sink", model]
+        dispatcher = subprocess.Popen([*command, *words], env=around, stdout=output, stderr=output)
+        try:
+            published = told("publish", "--topic", topic, str(tmp_path / "event.txt"))
+            answer = next(record for record in read_topic(settings, f"{topic}.out", follow=True) if record)
+        finally:
+            dispatcher.terminate()
+            assert dispatcher.wait(60) == 0, log.read_text()
+    assert answer.value == b"seen"
+    results = told("results", "--topic", f"{topic}.out", "--output", "json")
+    assert "c2Vlbg==" in results, "base64 of the answer"
+    assert PASSWORD not in published + results + log.read_text()

@@ -53,4 +53,6 @@ def error_of(meaning: Meaning | None, detail: str, settings: KafkaSettings) -> H
         return meaning.kind(detail, hint=meaning.hint)
     if trouble := handshake_trouble(settings):
         return ConfigurationError(f"{detail}: {trouble}")
-    return UnavailableError(detail, hint="is the broker running, and is this its address?")
+    return UnavailableError(
+        detail, hint=f"is it running, is this its address, and {settings.protocol} what it speaks there?"
+    )
