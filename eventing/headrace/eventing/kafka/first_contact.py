@@ -25,6 +25,8 @@ _FINAL = (
     errors.IllegalSaslStateError,
     errors.AuthorizationError,
 )
+MOST_HUNG_UP = 3
+"""Logins on which the broker hung up before that counts as a refusal, and not as a broker that goes down."""
 _TLS_FINAL = ("CERTIFICATE_VERIFY_FAILED", "_ALERT_")
 """In OpenSSL's words: the broker's certificate is not trusted, or it says why it does not go on."""
 
@@ -41,6 +43,7 @@ class _Connections(KafkaConnectionManager):
     def __init__(self, net: Any, **config: Any) -> None:
         super().__init__(net, **config)
         self._refusals: dict[Any, Exception] = {}
+        self._hung_up = 0
 
     def maybe_raise_auth_failure(self, node_id: Any) -> None:
         """Called before each connection."""
@@ -59,6 +62,12 @@ class _Connections(KafkaConnectionManager):
         # Not by the connection's outcome alone: a broker hangs up after its refusal, and that may be noted before it.
         try:
             await log_in(*args, **options)
+        except errors.KafkaConnectionError:
+            # kafka-python drops an answer when the broker hangs up right behind it, as it does behind a refusal.
+            self._hung_up += 1
+            if self._hung_up >= MOST_HUNG_UP:
+                self._note(node_id, errors.SaslAuthenticationFailedError("the broker hangs up on the login"))
+            raise
         except Exception as fault:
             self._note(node_id, fault)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 ABORT_TIMEOUT = 5.0
 """Seconds to wait for the end of a transaction that is given up: the next producer of its name ends it as well."""
+_TELLTALES = (
+    "kafka.net.connection",
+    "kafka.protocol.parser",
+    "kafka.admin.client",
+    "kafka.consumer.group",
+    "kafka.producer.kafka",
+)
 POSITION_TIMEOUT = 1_000
 """Milliseconds to learn a position that is not known yet."""
 
@@ -49,12 +57,25 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
             "ssl_password": settings.key_password,
         }
     if settings.sasl:
+        _keep_logins_out_of_logs()
         config["sasl_mechanism"] = settings.mechanism
         if settings.oauth:
             config["sasl_oauth_token_provider"] = _Provider(TokenSource(settings.oauth))
         else:
             config |= {"sasl_plain_username": settings.user, "sasl_plain_password": settings.password}
     return config
+
+
+def _keep_logins_out_of_logs() -> None:
+    """kafka-python writes its requests and settings at level DEBUG, the passwords and tokens of a login among them."""
+    for name in _TELLTALES:
+        telltale = logging.getLogger(name)
+        if _not_debug not in telltale.filters:
+            telltale.addFilter(_not_debug)
+
+
+def _not_debug(line: logging.LogRecord) -> bool:
+    return line.levelno > logging.DEBUG
 
 
 @contextmanager
