@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from headrace.errors import UnavailableError
 from headrace.eventing.kafka.settings import KafkaSettings
+from headrace.eventing.kafka.topics import TopicSpec, create_topics, group_progress
+from headrace.eventing.kafka.transaction import TransactionalWriter
+from headrace.eventing.log import OutgoingRecord, Partition
 from headrace.testing.broker import running_broker
 
 from .apache import kafka_home, running_apache_kafka
@@ -34,7 +39,26 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     if home is None:
         pytest.skip("no Apache Kafka here: unpack it and set KAFKA_HOME; the embedded broker is tested all the same")
     with running_apache_kafka(home, tmp_path_factory.mktemp("apache")) as broker:
+        _make_coordinators(broker.plaintext)
         yield broker
+
+
+def _make_coordinators(kafka: str) -> None:
+    """Have the topics of groups and transactions made: the first that asks for them waits, librdkafka for 20 s."""
+    create_topics(kafka, [TopicSpec("first", 1)])
+    writer = TransactionalWriter(KafkaSettings(kafka, driver="kafka-python"), "first")
+    writer.write([OutgoingRecord("first", None, b"x")], {})
+    writer.close()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            group_progress(kafka, "first", [Partition("first", 0)])
+        except UnavailableError:  # the topic is being made
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 @pytest.fixture(params=EVERY)
