@@ -33,7 +33,7 @@ def main() -> None:
         print("\nFrom start to ready, KServe / Headrace\n")
         print(report.starts_table(started))
     if "real" in options.parts:
-        real = shares(options.rounds, told)
+        real = shares(options.rounds, options.case, told)
         print("\nReal models behind the server, as a share of the same network in full batches by hand\n")
         print(report.shares_table(real))
     if options.json is not None:
@@ -43,7 +43,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
-    parser.add_argument("--case", default="", metavar="TEXT", help="only the cases whose name holds this")
+    parser.add_argument(
+        "--case", default="", metavar="TEXT", help="only the cases and real models whose name holds this"
+    )
     parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 8, 64], help="requests at a time")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
     parser.add_argument("--count", type=int, default=800, help="inferences in one measurement of a light case")
