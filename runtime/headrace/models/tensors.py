@@ -107,7 +107,7 @@ def load_request(body: bytes | bytearray | memoryview, model_name: str, header_l
         model_name,
         tensors,
         request_id=_text(head, "id"),
-        parameters=_object(head, "parameters"),
+        parameters=_parameters(head),
         request_outputs=None if wanted is None else [_requested(item) for item in _array(head, "outputs")],
     )
 
@@ -125,7 +125,7 @@ def load_response(body: bytes | bytearray | memoryview, header_length: str | Non
         _text(head, "model_name"),
         tensors,
         model_version=_text(head, "model_version"),
-        parameters=_object(head, "parameters"),
+        parameters=_parameters(head),
     )
 
 
@@ -261,7 +261,7 @@ def _tensors(head: dict[str, Any], raw: memoryview, member: str, build: Callable
     at = 0
     for item in _array(head, member):
         array, at = _load_tensor(item, raw, at)
-        tensors.append(build(item["name"], array, _object(item, "parameters")))
+        tensors.append(build(item["name"], array, _parameters(item)))
     if at != len(raw):
         raise InvalidInputError(f"{len(raw) - at} bytes follow the JSON that no tensor's 'binary_data_size' claims")
     return tensors
@@ -275,7 +275,7 @@ def _load_tensor(item: object, raw: memoryview, at: int) -> tuple[NDArray[Any], 
         raise InvalidInputError(f"Tensor '{name}': 'datatype' is missing")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise InvalidInputError(f"Tensor '{name}': 'shape' must be a list of whole numbers, none negative")
-    size = (_object(item, "parameters") or {}).get("binary_data_size")
+    size = (_parameters(item) or {}).get("binary_data_size")
     if "data" in item and size is None:
         return datatypes.from_json(name, datatype.upper(), shape, item["data"]), at
     if "data" in item or type(size) is not int or size < 0:
@@ -288,7 +288,7 @@ def _load_tensor(item: object, raw: memoryview, at: int) -> tuple[NDArray[Any], 
 def _requested(item: object) -> RequestedOutput:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise InvalidInputError("A requested output must be an object with a 'name'")
-    return RequestedOutput(item["name"], _object(item, "parameters"))
+    return RequestedOutput(item["name"], _parameters(item))
 
 
 def _requested_object(output: RequestedOutput) -> dict[str, Any]:
@@ -300,6 +300,16 @@ def _array(head: dict[str, Any], member: str) -> list[Any]:
     if not isinstance(value, list):
         raise InvalidInputError(f"'{member}' must be a list of tensors")
     return value
+
+
+def _parameters(item: dict[str, Any]) -> dict[str, Any] | None:
+    found = _object(item, "parameters")
+    for name, value in (found or {}).items():
+        if not isinstance(value, (str, int, float)):
+            raise InvalidInputError(
+                f"Parameter {name!r} is a string, a number or a boolean, not {type(value).__name__}"
+            )
+    return found
 
 
 def _object(head: dict[str, Any], member: str) -> dict[str, Any] | None:

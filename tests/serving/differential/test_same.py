@@ -197,6 +197,9 @@ def well_typed(request: Any) -> bool:
 
 @EXAMPLES
 @given(mutations())
+@example(
+    {"inputs": [{"name": "x", "shape": [1], "datatype": "INT32", "data": [1]}], "parameters": {"": None}, "id": "1"}
+)
 def test_v2_that_is_wrong(pair: Any, request_: dict[str, Any]) -> None:
     """A member that is missing or of another type is refused in KServe's words.
 
