@@ -12,7 +12,7 @@ from headrace.eventing.codec.kafka import read_record, write_record
 from headrace.eventing.commit import Committer
 from headrace.eventing.event import new_event
 from headrace.eventing.ledger import Ledger
-from headrace.eventing.log import Committed, OutgoingRecord, Partition
+from headrace.eventing.log import Committed, OutgoingRecord, Partition, Record
 from headrace.eventing.memory import MemoryBroker, MemoryLog
 from headrace.eventing.outcome import Outcome
 from headrace.eventing.work import Work
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headrace.errors import PayloadTooLargeError
-    from headrace.eventing.log import Record
 
 HERE = Partition("in", 0)
 
@@ -78,3 +77,32 @@ def test_a_commit_that_nobody_waited_for_is_neither_lost_nor_written_twice(*, ta
     assert [read_record(r, namespace="", name="").id for r in broker.records("out")] == ["0", "1"]
     assert broker.committed[HERE].offset == 2
     assert ledger.open == 0
+
+
+def test_another_member_s_progress_is_not_taken_for_ours() -> None:
+    """A partition that went: its new member came to the same progress by itself; what stays ours is written still."""
+    there = Partition("in", 1)
+
+    async def run() -> MemoryBroker:
+        broker = MemoryBroker(partitions=2)
+        ledgers = {HERE: Ledger(), there: Ledger()}
+        log = SilentLog(broker, "in")
+        log.taken = False
+        committer = Committer(log, ledgers, InstantClock(), unchanged)
+        for number, partition in enumerate((HERE, there)):
+            attributes = {"specversion": "1.0", "id": str(number), "source": "/s", "type": "t"}
+            written = write_record(new_event(attributes), "in", trace={})
+            record = Record(partition, 0, -1, None, None, written.headers)
+            ledgers[partition].admit(0)
+            committer.settle(answered(record, ledgers[partition]))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(committer.commit(), 0.05)
+        del ledgers[there]
+        committer.forget({there})
+        broker.committed[there] = Committed(1)
+        await committer.commit()
+        return broker
+
+    broker = asyncio.run(run())
+    assert [read_record(r, namespace="", name="").id for r in broker.records("out")] == ["0"], "ours, once"
+    assert broker.committed[HERE] == Committed(1)

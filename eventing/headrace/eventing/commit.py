@@ -262,8 +262,10 @@ class Committer:
         if not (doubt := self._doubt):
             return
         known = await self._log.committed(doubt.progress.keys())
-        # One is enough, the transaction is whole; others may have gone on under another member in the meantime.
-        if any(known.get(partition) == progress for partition, progress in doubt.progress.items()):
+        # One is enough, the transaction is whole. One that is still ours: another member that had a partition since may
+        # have gone on, or have come to the very same progress by answering the same events itself.
+        ours = {p for p, ledger in doubt.ledgers.items() if self._ledgers.get(p) is ledger}
+        if any(known.get(partition) == doubt.progress[partition] for partition in ours):
             _log.info("a commit whose answer was lost had been written: %d events", len(doubt.settled))
             doubt.conclude(self._written)
         self._doubt = None

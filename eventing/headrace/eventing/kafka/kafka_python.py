@@ -101,20 +101,21 @@ class KafkaPython:
                 "heartbeat_interval_ms": _ms(options.heartbeat),
                 "partition_assignment_strategy": [CooperativeStickyAssignor],
             }
-        return _Consumer(
-            KafkaConsumer(
-                **connection(settings),
-                **group,
-                client_id=options.client_id,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_ms(options.connect),
-                fetch_max_wait_ms=_ms(options.wait),
-                metadata_max_age_ms=_ms(METADATA_AGE),
-            )
+        client = KafkaConsumer(
+            **connection(settings),
+            **group,
+            client_id=options.client_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            bootstrap_timeout_ms=_ms(options.connect),
+            fetch_max_wait_ms=_ms(options.wait),
+            metadata_max_age_ms=_ms(METADATA_AGE),
         )
+        if options.group:
+            _tell_of_losses_while_joining(client)
+        return _Consumer(client)
 
     def producer(self, settings: KafkaSettings, options: ProducerOptions) -> _Producer:
         """A producer."""
@@ -269,6 +270,24 @@ class _Producer:
 
     def close(self, seconds: float) -> None:
         self._producer.close(timeout=seconds)
+
+
+def _tell_of_losses_while_joining(client: Any) -> None:
+    """Make kafka-python 3.0 tell of lost partitions also where it learns of the loss by a join that is refused.
+
+    It looks whether it has lost its place once, before it asks to join; when the broker then answers that it does not
+    know the member (it came back without its groups), the next try goes out without that look. So partitions that
+    others had in the meantime stay, with positions and work of before, and events are answered twice. Java's client
+    looks before every try.
+    """
+    coordinator = client._coordinator  # noqa: SLF001  # a test fails when a version has it elsewhere
+    reset = coordinator.reset_generation
+
+    def reset_and_look_again(*member_id: str, **named: str) -> None:
+        reset(*member_id, **named)
+        coordinator.rejoining = False
+
+    coordinator.reset_generation = reset_and_look_again
 
 
 class _Callbacks(ConsumerRebalanceListener):
