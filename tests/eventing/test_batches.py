@@ -11,15 +11,17 @@ import orjson
 import pytest
 from tests.eventing.test_dispatch import ECHO, World, dispatch, event, headers, published, wait_for
 
+from headrace.cli.dispatch import bounds
 from headrace.errors import DeadlineExceededError, UnavailableError
 from headrace.eventing.batches import BatchLimits, replies
 from headrace.eventing.codec.http import write_batch
 from headrace.eventing.codec.kafka import write_record
 from headrace.eventing.retry import RetryPolicy
 from headrace.eventing.sink import DisconnectedError, Reply
+from headrace.manifests.loading import parse_apps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from headrace.eventing.event import CloudEvent
 
@@ -151,7 +153,7 @@ def test_a_sink_that_is_not_there_is_nobodys_fault() -> None:
 
 def test_a_batch_that_is_too_much_is_not_halved() -> None:
     """A 429 or 503 to the whole of it blames no event: all wait as long as it says, and travel together again."""
-    world = together(concurrency=1)
+    world = together(concurrency=8)
     first = [Reply(429, {"retry-after": "30"})]
     world.refuse = lambda _: first.pop() if first else None
     broker = dispatch(world, published(*range(8)))
@@ -163,7 +165,7 @@ def test_a_batch_that_is_too_much_is_not_halved() -> None:
 
 def test_a_receiver_that_reads_no_batches_gets_single_events() -> None:
     """It refuses a batch for good and takes each event alone: from then on every event goes alone."""
-    world = together(concurrency=1)
+    world = together(concurrency=8)
     world.refuse = lambda _: Reply(415)
     broker = dispatch(world, published(*range(50)))
     assert answered(broker) == once(*range(50))
@@ -188,6 +190,104 @@ def test_an_answer_that_is_no_batch_is_not_taken_for_one() -> None:
         }
 
 
+class Busy(World):
+    """Its receiver answers nothing of what comes while it has as many events as it can bear: that is too late then."""
+
+    bears = 1_000_000
+
+    def live(self, *how: Any) -> tuple[asyncio.Event, asyncio.Future[None]]:
+        """A dispatcher that has just been started, with that door before its sink."""
+        found = super().live(*how)
+        self.under_way = 0
+        self.most_under_way = 0
+        self.late: list[int] = []
+        one, many = self.sink.deliver, self.sink.deliver_batch
+
+        travelling: set[str] = set()
+
+        async def deliver(event: CloudEvent, context: Any) -> Reply:
+            answer = one(event, context)
+            return await answer if event.id in travelling else await self._borne(1, answer)
+
+        async def deliver_batch(events: Sequence[CloudEvent], contexts: Any) -> Reply:
+            travelling.update(event.id for event in events)
+            try:
+                return await self._borne(len(events), many(events, contexts))
+            finally:
+                travelling.difference_update(event.id for event in events)
+
+        self.sink.deliver, self.sink.deliver_batch = deliver, deliver_batch  # type: ignore[method-assign]  # a door
+        return found
+
+    async def _borne(self, events: int, answer: Coroutine[Any, Any, Reply]) -> Reply:
+        self.under_way += events
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if self.under_way <= self.bears:
+                return await answer
+            answer.close()
+            self.late.append(events)
+            raise DeadlineExceededError("late")
+        finally:
+            self.under_way -= events
+
+
+def test_the_bound_counts_events() -> None:
+    """Sixteen at once are sixteen events, in however many requests; batches are as full as that allows."""
+    world = Busy(ECHO, batch=BATCH, concurrency=16)
+    broker = dispatch(world, published(*range(300)))
+    assert answered(broker) == once(*range(300))
+    assert world.most_under_way == 16
+    assert len(world.sink.batches) < 50, "batches are filled"
+    narrow = Busy(ECHO, batch=BATCH, concurrency=3)
+    assert answered(dispatch(narrow, published(*range(30)))) == once(*range(30))
+    assert narrow.most_under_way == 3, "no batch has more events than may be under way"
+
+
+def test_a_receiver_that_is_late_gets_smaller_batches() -> None:
+    """One that can bear 20 events is found out within a few: what was late goes on in halves, and costs no attempt."""
+    world = Busy(ECHO, batch=BATCH, concurrency=64, retry=RetryPolicy(attempts=1))
+    world.bears = 20
+    broker = dispatch(world, published(*range(1000)))
+    assert answered(broker) == once(*range(1000))
+    assert not broker.records("dead")
+    assert sum(world.late) < 500, "fewer events are sent in vain than are answered"
+
+
+def test_with_batches_the_bound_rises_by_a_batch_until_the_receiver_objects() -> None:
+    """It begins low, and each round of answers lets another batch go: an autoscaler has to see requests."""
+    world = Busy(ECHO, batch=BATCH, concurrency=40, begin=16)
+    assert answered(dispatch(world, published(*range(600)))) == once(*range(600))
+    assert world.most_under_way == 40
+    assert world.dispatcher.metrics.value("headrace_dispatcher_concurrency") == 40
+    world = Busy(ECHO, batch=BATCH, concurrency=64, begin=16)
+    world.bears = 30
+    assert answered(dispatch(world, published(*range(600)))) == once(*range(600))
+    assert world.most_under_way < 40, "after an objection it rises slowly"
+
+
+@pytest.mark.parametrize(
+    ("scale", "trigger", "expected"),
+    [
+        ({}, {}, (16, 16)),
+        ({"max": 4}, {}, (32, 32)),
+        ({}, {"batch": {}}, (64, 64)),
+        ({"target": 100}, {"batch": {}}, (100, 100)),
+        ({"max": 4}, {"batch": {"size": 8}}, (32, 256)),
+        ({"max": 3, "target": 2}, {"batch": {"size": 100}}, (200, 1600)),
+    ],
+)
+def test_a_dispatcher_begins_with_what_one_replica_can_use(
+    scale: dict[str, int], trigger: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    """By default one replica gets two batches of events; several may get as many requests as scale them up."""
+    spec = {"predictor": {"class": "m.py:M", "scale": scale}, "trigger": {"topic": "in", **trigger}}
+    app = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceApp", "metadata": {"name": "a"}, "spec": spec}
+    assert bounds(*parse_apps(orjson.dumps(app).decode(), "here")) == expected
+
+
 def _message(events: Sequence[CloudEvent]) -> tuple[Any, bytes]:
     message = write_batch(events)
     return message.headers, message.body
@@ -206,7 +306,7 @@ def test_a_stop_gives_up_what_still_waits_for_company() -> None:
     """Told to stop, the dispatcher finishes the requests under way; events that only waited are read again later."""
 
     async def run() -> None:
-        world = together(batch=BatchLimits(size=2, delay=0.01), concurrency=1)
+        world = together(batch=BatchLimits(size=2, delay=0.01), concurrency=2)
         broker, stop, running = world.start(published(*range(6)))
         world.sink.hold.clear()
         await wait_for(lambda: world.sink.in_flight == 1)

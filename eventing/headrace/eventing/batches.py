@@ -83,7 +83,7 @@ class BatchCarrier:
     Args:
         sink: The receiver.
         gate: Is passed again before what is left of a failed batch: its receiver may have died of it.
-        capacity: Bounds the requests under way.
+        capacity: Bounds the events under way.
         limits: How much travels together.
         clock: Time.
     """
@@ -120,13 +120,13 @@ class BatchCarrier:
     async def _send_all(self) -> None:
         while self._waiting:
             await self._gathered()
-            slot = await self._capacity.enter()
-            if members := self._take():
+            slot = await self._capacity.enter(lambda: len(self._next(self._limits.size)))
+            members = self._take(slot.events)
+            slot.leave(slot.events - len(members))
+            if members:
                 sending = asyncio.ensure_future(self._send(members, slot))
                 self._sending.add(sending)
                 sending.add_done_callback(self._sending.discard)
-            else:
-                slot.leave()
 
     async def _gathered(self) -> None:
         """Wait until a batch is full, or the first has waited long enough."""
@@ -145,24 +145,30 @@ class BatchCarrier:
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._limits.size or self._waiting_bytes >= self._limits.bytes
 
-    def _take(self) -> list[_Member]:
-        """The next members; whoever gave up (its partition went elsewhere) is left out."""
-        taken: list[_Member] = []
+    def _next(self, most: int) -> list[_Member]:
+        """Who would go next; whoever gave up (its partition went elsewhere) is left out."""
+        chosen: list[_Member] = []
         size = 0
-        while self._waiting and len(taken) < self._limits.size:
-            member = self._waiting[0]
-            given_up = member.answer.done()
-            alone = not self._together or member.size * 2 > self._limits.bytes
-            if not given_up and taken and (alone or size + member.size > self._limits.bytes):
-                break
-            self._waiting.popleft()
-            self._waiting_bytes -= member.size
-            if given_up:
+        for member in self._waiting:
+            if member.answer.done():
                 continue
-            taken.append(member)
-            size += member.size
-            if alone:
+            alone = not self._together or member.size * 2 > self._limits.bytes
+            if chosen and (alone or size + member.size > self._limits.bytes):
                 break
+            chosen.append(member)
+            size += member.size
+            if alone or len(chosen) >= most:
+                break
+        return chosen
+
+    def _take(self, most: int) -> list[_Member]:
+        """The next members, which no longer wait."""
+        taken = self._next(most)
+        left = len(taken)
+        while self._waiting and (left or self._waiting[0].answer.done()):
+            member = self._waiting.popleft()
+            self._waiting_bytes -= member.size
+            left -= not member.answer.done()
         return taken
 
     # --- to the sink ---
@@ -188,10 +194,12 @@ class BatchCarrier:
                 await self._alone(member, slot)
             return
         why = await self._at_once(members, slot)
-        if isinstance(why, Reply) and not is_retriable(why.status) and why.status != TOO_LARGE:
+        if why is None:
+            slot.leave(len(members))
+        elif isinstance(why, Reply) and not is_retriable(why.status) and why.status != TOO_LARGE:
             await self._halve(members, slot, why)
             self._learn(members, why)
-        elif why:
+        else:
             await self._halve(members, slot, why)
 
     async def _alone(self, member: _Member, slot: Slot) -> None:
@@ -199,6 +207,7 @@ class BatchCarrier:
             member.reply(await deliver(self._sink, slot, member.event, member.context))
         except HeadraceError as fault:
             member.fail(fault)
+        slot.leave(1)
 
     async def _at_once(self, members: Sequence[_Member], slot: Slot) -> Reply | HeadraceError | None:
         """Deliver as one request; why it must be halved, or None when every member has its answer."""
@@ -214,7 +223,7 @@ class BatchCarrier:
             for member in members:
                 member.fail(fault)
             return None
-        slot.answered(reply)
+        slot.answered(reply, len(members))
         if reply.status in SHUTS_THE_GATE:
             self._gate.shut()
         if reply.status in OVERLOADED:

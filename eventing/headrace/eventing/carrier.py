@@ -30,7 +30,7 @@ class SingleCarrier:
 
     Args:
         sink: The receiver.
-        capacity: Bounds the requests under way.
+        capacity: Bounds the events under way.
     """
 
     def __init__(self, sink: Sink, capacity: Capacity) -> None:

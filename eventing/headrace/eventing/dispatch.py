@@ -63,7 +63,9 @@ class DispatchSettings:
     """Topic of answers; None where the receiver's answers are dropped, as Knative's KafkaSource does."""
     ordering: Ordering = "none"
     concurrency: int = 16
-    """Most requests under way at once; fewer while the receiver says that it has too much."""
+    """Most events under way at once, alone or in batches; fewer while the receiver says that it has too much."""
+    begin: int | None = None
+    """Events under way at once at the start, where it is not the most; each round of answers lets one batch more go."""
     batch: BatchLimits | None = None
     """How much goes in one request; None for one event a request."""
     rate: RateLimit | None = None
@@ -117,8 +119,14 @@ class Dispatcher:
         self._valve = Valve(paused)
         self.metrics.watch("paused", "1 while nothing new is delivered.", lambda: int(not self._valve.is_open))
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
-        capacity = Capacity(settings.concurrency, longest=settings.cold_start, clock=self._clock)
-        self.metrics.watch("concurrency", "Requests that may be under way at once.", lambda: int(capacity.bound))
+        capacity = Capacity(
+            settings.concurrency,
+            longest=settings.cold_start,
+            clock=self._clock,
+            begin=settings.begin,
+            step=settings.batch.size if settings.batch else 1.0,
+        )
+        self.metrics.watch("concurrency", "Events that may be under way at once.", lambda: int(capacity.bound))
         self._carrier: Carrier = SingleCarrier(sink, capacity)
         if settings.batch:
             self._carrier = BatchCarrier(sink, gate, capacity, settings.batch, self._clock)

@@ -6,7 +6,7 @@ headrace_dispatcher_event_seconds                      from a record's arrival h
 headrace_dispatcher_dead_letters_total{reason}         dead letters written
 headrace_dispatcher_dead_letter_failures_total         dead letters that could not be written: their partition waits
 headrace_dispatcher_cold_start_seconds                 how long events waited for a replica
-headrace_dispatcher_concurrency                        requests that may be under way at once, at present
+headrace_dispatcher_concurrency                        events that may be under way at once, at present
 headrace_dispatcher_paused                             1 while nothing new is delivered
 headrace_dispatcher_stuck_partitions                   partitions that wait for a dead letter to be written
 """

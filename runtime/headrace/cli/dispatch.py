@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from headrace.manifests.spec import InferenceApp
 
 FEWEST_REQUESTS = 16
+BATCHES_A_REPLICA = 2
+"""One that is worked on, and one that is there when it is done."""
 LAST_PORT = 65535
 
 
@@ -35,7 +37,9 @@ def dispatch(
     sink: Annotated[str | None, typer.Option(help="URL that events are posted to [default: $K_SINK].")] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Most requests under way at once [default: scale.target x scale.max, 16 at least]."),
+        typer.Option(
+            min=1, help="Most events under way at once [default: from scale and batch, see docs/delivery.md]."
+        ),
     ] = None,
 ) -> None:
     """Deliver a topic's events to an app's model, and its answers to Kafka, until SIGTERM or Ctrl-C.
@@ -54,16 +58,25 @@ def dispatch(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for client in ("kafka", "librdkafka"):
         logging.getLogger(client).setLevel(logging.ERROR)
-    asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency or _most_requests(chosen)))
+    asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency))
 
 
-def _most_requests(app: InferenceApp) -> int:
-    """What all replicas of the component that gets the events want at once; fewer than 16 would not fill one batch."""
+def bounds(app: InferenceApp) -> tuple[int, int]:
+    """How many events are under way at once at the start, and at most.
+
+    At most: what all replicas of the component that gets the events want at once, as requests, since that is what an
+    autoscaler counts; fewer than 16 would not fill one batch of the model. Where a request holds a batch, the start is
+    what one replica can use. With one replica at most there is no autoscaler to show more to.
+    """
     from headrace.manifests.containers import transformer_apart
 
     apart = app.spec.transformer if transformer_apart(app) else None
     front = apart or app.spec.predictor
-    return max(FEWEST_REQUESTS, front.scale.target * front.scale.max)
+    requests = max(FEWEST_REQUESTS, front.scale.target * front.scale.max)
+    if (batch := app.spec.trigger.batch) is None:
+        return requests, requests
+    begin = max(requests, BATCHES_A_REPLICA * batch.size)
+    return begin, begin if front.scale.max == 1 else max(begin, requests * batch.size)
 
 
 def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:
@@ -74,7 +87,7 @@ def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:
     raise ConfigurationError(f"{file} has no app {name!r}", hint=f"it has {known}")
 
 
-async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: int) -> None:
+async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: int | None) -> None:
     from headrace.eventing.dispatch import Dispatcher
     from headrace.eventing.http_sink import HttpSink
     from headrace.eventing.kafka.member import KafkaMember
@@ -83,7 +96,7 @@ async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: i
     provider = tracing.configure(f"{app.name}-dispatcher")
     settings = _settings(app, concurrency)
     wake = tuple(base for base in os.environ.get("HEADRACE_WAKE", "").split(",") if base)
-    sink = HttpSink(url, wake=wake, timeout=app.spec.trigger.timeout.total_seconds(), connections=concurrency)
+    sink = HttpSink(url, wake=wake, timeout=app.spec.trigger.timeout.total_seconds(), connections=settings.concurrency)
     member = KafkaMember(
         kafka,
         topic=app.spec.trigger.topic,
@@ -141,7 +154,7 @@ def _serve_metrics(metrics: DispatchMetrics) -> Callable[[], None]:
     return metrics.serve(int(text), os.environ.get("HEADRACE_HOST", "0.0.0.0"))  # noqa: S104  # the pod's own network
 
 
-def _settings(app: InferenceApp, concurrency: int) -> DispatchSettings:
+def _settings(app: InferenceApp, concurrency: int | None) -> DispatchSettings:
     from headrace.eventing.dispatch import DispatchSettings
     from headrace.eventing.rate import RateLimit
     from headrace.eventing.results import Responder
@@ -149,12 +162,14 @@ def _settings(app: InferenceApp, concurrency: int) -> DispatchSettings:
     from headrace.manifests.parts.filters import event_filter
 
     trigger = app.spec.trigger
+    begin, most = (concurrency, concurrency) if concurrency else bounds(app)
     return DispatchSettings(
         identity=Responder(app.namespace, app.name, app.name, app.model_version),
         dead_letters=trigger.dead_letter_topic,
         results=app.result_topic,
         ordering=trigger.ordering,
-        concurrency=concurrency,
+        concurrency=most,
+        begin=begin,
         retry=RetryPolicy(
             attempts=trigger.retry.attempts,
             backoff=trigger.retry.backoff,
