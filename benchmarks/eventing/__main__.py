@@ -1,6 +1,7 @@
 """Kafka to a model and back, measured: see docs/benchmarks.md.
 
 python -m benchmarks.eventing --events 2000 --rounds 5 --json found.json
+python -m benchmarks.eventing --lag 1000000
 """
 
 from __future__ import annotations
@@ -10,16 +11,42 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.eventing.contenders import CONTENDERS, Contender
-from benchmarks.eventing.report import report, table
+from benchmarks.eventing.lag import Lag, hold
+from benchmarks.eventing.report import machine, report, table
 from benchmarks.eventing.rounds import Load, run
 
 
 def main() -> None:
     """Measure whoever can take part, and print the table; with ``--json``, write the object too."""
     options = _options()
+    folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+    try:
+        text, found = _lag(options, folder) if options.lag else _rounds(options, folder)
+    except SystemExit:
+        _say(f"the logs are in {folder}")
+        raise
+    shutil.rmtree(folder)
+    print(text)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _lag(options: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
+    lag = Lag(options.lag, seconds=options.seconds)
+    held = hold(lag, folder, _say)
+    text = (
+        f"dispatcher with {lag.events:,} events of {lag.size} bytes before it, {held.answered:,} of them answered in "
+        f"{lag.seconds:g} s: {held.start_mib:.0f} MiB at the start, {held.peak_mib:.0f} MiB at the peak"
+    )
+    return text, {"lag": asdict(lag), "machine": machine(), "held": asdict(held)}
+
+
+def _rounds(options: argparse.Namespace, folder: Path) -> tuple[str, dict[str, Any]]:
     chosen = [one for one in CONTENDERS if not options.only or one.name in options.only]
     for absent in (one for one in chosen if not one.is_here):
         _say(f"{absent.name} takes no part: {absent.needs} is not installed; `make bench` installs it")
@@ -33,17 +60,9 @@ def main() -> None:
         options.transformer,
         options.alone,
     )
-    folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
-    try:
-        turns, counts = run(present, load, folder, _say)
-    except SystemExit:
-        _say(f"the logs are in {folder}")
-        raise
-    shutil.rmtree(folder)
+    turns, counts = run(present, load, folder, _say)
     found = report(present, load, turns, counts)
-    print(table(found))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    return table(found), found
 
 
 def _options() -> argparse.Namespace:
@@ -58,6 +77,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=_count, default=usual.size, help="bytes of an event's data")
     parser.add_argument("--alone", type=_count, default=usual.alone, help="events a round that travel alone")
     parser.add_argument("--transformer", action="store_true", help="a transformer stands before the model")
+    parser.add_argument("--lag", type=_count, help="instead: the dispatcher's memory while so many events wait")
+    parser.add_argument("--seconds", type=_count, default=60, help="with --lag: how long it is watched")
     parser.add_argument("--only", action="append", choices=[one.name for one in CONTENDERS])
     parser.add_argument("--json", type=Path, help="file for the numbers of every round")
     return parser.parse_args()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOM = "benchmarks.eventing"
 PROGRAM = ("-m", "headrace.cli.main")
+DISPATCHER = "headrace-dispatch"
+"""The dispatcher's name among its processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +51,39 @@ class Contender:
 
 
 def _headrace(place: Place, processes: Processes) -> None:
-    _headrace_with(place, processes, {})
+    headrace(place, processes, {})
 
 
 def _headrace_batches(place: Place, processes: Processes) -> None:
-    _headrace_with(place, processes, {"batch": {}})
+    headrace(place, processes, {"batch": {}})
 
 
-def _headrace_with(place: Place, processes: Processes, trigger: dict[str, object]) -> None:
+def headrace(place: Place, processes: Processes, trigger: dict[str, object], model: str = "Echo") -> None:
+    """Start a server and a dispatcher.
+
+    Args:
+        place: Where.
+        processes: Gets them.
+        trigger: What else ``spec.trigger`` says.
+        model: The class of ``echo.py``.
+    """
     app = {
         "apiVersion": "headrace.dev/v1alpha1",
         "kind": "InferenceApp",
         "metadata": {"name": "echo"},
         "spec": {
-            "predictor": {"class": f"{HERE / 'echo.py'}:Echo"},
+            "predictor": {"class": f"{HERE / 'echo.py'}:{model}"},
             "trigger": {"topic": place.topic, **trigger},
             "results": {"topic": place.results},
         },
     }
     file = place.folder / "headrace.yaml"
     file.write_text(json.dumps(app))  # JSON is YAML
-    port = _headrace_serve("Echo", processes)
+    port = _headrace_serve(model, processes)
     if place.transformer:
         port = _headrace_serve("Relay", processes, "--predictor-host", f"127.0.0.1:{port}")
     dispatch = ["dispatch", "-f", str(file), "--app", "echo", "--kafka", place.kafka]
-    processes.start("headrace-dispatch", [*PROGRAM, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
+    processes.start(DISPATCHER, [*PROGRAM, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
 
 
 def _headrace_serve(model: str, processes: Processes, *more: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import kserve
@@ -17,6 +18,15 @@ class Echo(kserve.Model):
 
     def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:  # noqa: ARG002  # KServe's hook
         """The instances, as predictions."""
+        return {"predictions": payload["instances"]}
+
+
+class Slow(Echo):
+    """Takes its time, and nothing else, for every answer."""
+
+    async def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:  # noqa: ARG002  # KServe's hook
+        """The instances, after a while."""
+        await asyncio.sleep(0.2)
         return {"predictions": payload["instances"]}
 
 

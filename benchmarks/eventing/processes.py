@@ -51,6 +51,11 @@ class Processes:
         """Seconds of CPU that they and their children have used so far."""
         return sum(cpu_of(process.pid) for process in self._running.values())
 
+    def rss(self, name: str) -> int:
+        """Bytes of memory that the program of this name has resident."""
+        process = self._running[self._folder / f"{name}.log"]
+        return int(psutil.Process(process.pid).memory_info().rss)
+
     def stop(self) -> None:
         """End them."""
         for process in self._running.values():

@@ -24,12 +24,7 @@ def report(
     """The object: what was asked for, on which machine, and for each contender its rounds and their medians."""
     return {
         "load": asdict(load),
-        "machine": {
-            "cpus": os.cpu_count(),
-            "architecture": platform.machine(),
-            "system": platform.system(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "contenders": {
             contender.name: {
                 "promise": contender.promise,
@@ -38,6 +33,16 @@ def report(
             }
             for contender in contenders
         },
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured."""
+    return {
+        "cpus": os.cpu_count(),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
     }
 
 

@@ -81,6 +81,17 @@ class Traffic:
             check()
         return moved
 
+    def wait_for(self, count: int, check: Callable[[], None]) -> None:
+        """Wait until so many events have a result; ``check`` as for :meth:`wait`."""
+        end = time.monotonic() + PATIENCE
+        while len(self.seen) < count:
+            self._poll()
+            check()
+            if time.monotonic() > end:
+                raise SystemExit(
+                    f"{len(self.seen)} events of {self._topic} had a result in {PATIENCE:g} s, not {count}"
+                )
+
     def drain(self) -> None:
         """Count results that still come, so that none that came twice is overlooked."""
         while self._poll():

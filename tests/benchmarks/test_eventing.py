@@ -49,3 +49,24 @@ def test_a_short_run_has_every_number(tmp_path: Path) -> None:
     assert heading.split("  ")[0] == "contender"
     assert {row.split()[0] for row in rows} == names
     assert ("faststream takes no part" in done.stderr) == ("faststream" not in names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_memory_of_a_lag_is_measured_while_it_is_there(tmp_path: Path) -> None:
+    """3,000 events before a slow model: some are answered, most wait, and what the dispatcher holds is told."""
+    found = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.eventing", "--lag", "3000", "--seconds", "2", "--json", str(found)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(found.read_text())
+    assert told["lag"]["events"] == 3000
+    assert 100 <= told["held"]["answered"] < 3000
+    assert 10 < told["held"]["start_mib"] <= told["held"]["peak_mib"]
+    assert done.stdout.startswith("dispatcher with 3,000 events")
