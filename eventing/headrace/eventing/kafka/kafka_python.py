@@ -114,7 +114,7 @@ class KafkaPython:
             metadata_max_age_ms=_ms(METADATA_AGE),
         )
         if options.group:
-            _tell_of_losses_while_joining(client)
+            _let_go_of_lost_places(client)
         return _Consumer(client)
 
     def producer(self, settings: KafkaSettings, options: ProducerOptions) -> _Producer:
@@ -272,22 +272,26 @@ class _Producer:
         self._producer.close(timeout=seconds)
 
 
-def _tell_of_losses_while_joining(client: Any) -> None:
-    """Make kafka-python 3.0 tell of lost partitions also where it learns of the loss by a join that is refused.
+def _let_go_of_lost_places(client: Any) -> None:
+    """Make a member of kafka-python 3.0 that has lost its place in the group behave as one that comes anew.
 
-    It looks whether it has lost its place once, before it asks to join; when the broker then answers that it does not
-    know the member (it came back without its groups), the next try goes out without that look. So partitions that
-    others had in the meantime stay, with positions and work of before, and events are answered twice. Java's client
-    looks before every try.
+    It looks whether it has lost its place once, before it asks to join. When the broker then answers that it does not
+    know the member (it came back without its groups), the next try goes out without that look: partitions that others
+    had in the meantime stay, with positions and work of before. And what it tells the group that it owns is what it was
+    last assigned, lost or not: the leader takes such a claim for true, and gives the partition away under the hands of
+    the member that has it. Either way events are answered twice. Java's client looks before every try, and claims what
+    it has.
     """
     coordinator = client._coordinator  # noqa: SLF001  # a test fails when a version has it elsewhere
     reset = coordinator.reset_generation
 
-    def reset_and_look_again(*member_id: str, **named: str) -> None:
+    def reset_and_let_go(*member_id: str, **named: str) -> None:
         reset(*member_id, **named)
         coordinator.rejoining = False
+        for assignor in coordinator._assignors.values():  # noqa: SLF001  # the same
+            assignor.member_assignment = None
 
-    coordinator.reset_generation = reset_and_look_again
+    coordinator.reset_generation = reset_and_let_go
 
 
 class _Callbacks(ConsumerRebalanceListener):
