@@ -142,7 +142,7 @@ class Load:
                     told = fault.details()
                     if fault.code() is grpc.StatusCode.UNAVAILABLE and "stopping" in told:
                         self._count(refused=True)
-                        continue
+                        return  # it goes elsewhere, as a client does that is told so
                     if "connect" not in told.lower():
                         self.lost.append(f"grpc: {fault.code()} {told}")
                     return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -57,6 +58,8 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self.called = 0.0
+        """When the last call came, in seconds that never go back."""
 
     async def ServerLive(self, _request: Any, _context: Any) -> Any:  # noqa: N802  # the service's name
         """The process is alive."""
@@ -124,6 +127,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         span: Any = None,
     ) -> Any:
         self._front.enter()
+        self.called = time.monotonic()
         code = StatusCode.OK
         try:
             return await answer(self._application())
@@ -188,6 +192,12 @@ async def _abort(context: Any, status: StatusCode, told: str, found: Problem) ->
     raise AssertionError("abort raises")
 
 
+LINGER = 2.0
+"""Seconds for which calls are told that the server is stopping, at most."""
+QUIET = 0.2
+"""Seconds without a call after which none is on its way."""
+
+
 class RpcServer:
     """The gRPC port.
 
@@ -207,7 +217,8 @@ class RpcServer:
                 ("grpc.so_reuseport", int(shared)),
             )
         )
-        services.add_GRPCInferenceServiceServicer_to_server(RpcDoor(front), self._server)
+        self._door = RpcDoor(front)
+        services.add_GRPCInferenceServiceServicer_to_server(self._door, self._server)
 
     async def open(self, host: str, port: int) -> None:
         """Begin to take calls; the port taken is ``port``.
@@ -224,5 +235,12 @@ class RpcServer:
         await self._server.start()
 
     async def close(self, grace: float) -> None:
-        """Take no new call, and end when those in flight are answered, after ``grace`` seconds at the latest."""
-        await self._server.stop(grace)
+        """Take no new call, and end when those in flight are answered, after ``grace`` seconds at the latest.
+
+        gRPC cancels a call that reaches it at the moment of its stop, before any of our code sees it. So for a moment
+        new calls are told that the server is stopping, until none comes any more.
+        """
+        began = time.monotonic()
+        while (now := time.monotonic()) < began + min(grace, LINGER) and now - self._door.called < QUIET:  # noqa: ASYNC110  # silence has no event
+            await asyncio.sleep(QUIET / 2)
+        await self._server.stop(max(0.0, began + grace - now))

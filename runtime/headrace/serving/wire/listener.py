@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TICK = 1.0
 _CHECK = 5
 """Ticks between two looks at every connection."""
-LINGER = 0.5
+LINGER = 1.0
 """Seconds that connections are kept at the end, for requests that are on their way already."""
 _ROUNDS = 8
 """Turns of the event loop in which it takes all connections that wait at the port."""
