@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from headrace.eventing.codec.kafka import read_record
+from headrace.eventing.dispatch import Dispatcher, DispatchSettings
+from headrace.eventing.event import CloudEvent, new_event
+from headrace.eventing.kafka import member as module
 from headrace.eventing.kafka.driver import ConsumerOptions
 from headrace.eventing.kafka.kafka_python import KafkaPython
-from headrace.eventing.kafka.topics import TopicSpec, create_topics, remove_member
+from headrace.eventing.kafka.member import KafkaMember
+from headrace.eventing.kafka.publisher import Publisher
+from headrace.eventing.kafka.reader import read_topic
+from headrace.eventing.kafka.topics import TopicSpec, create_topics, group_progress, remove_member
+from headrace.eventing.log import Committed, Partition
+from headrace.eventing.results import Responder
+from headrace.eventing.sink import Reply
+from headrace.testing.sink import MemorySink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from headrace.eventing.kafka.settings import KafkaSettings
-    from headrace.eventing.log import Partition
 
 PATIENCE = 30.0
 BROKERS = pytest.mark.parametrize("kafka", ["embedded-kafka-python", "apache-kafka-python"], indirect=True)
@@ -68,6 +80,51 @@ def test_a_join_that_is_refused_tells_of_the_loss(kafka: KafkaSettings) -> None:
         consumer.close()
     assert told.words[:3] == ["assigned", "lost", "assigned"]
     assert told.claimed == []
+
+
+@BROKERS
+def test_a_member_whose_client_does_not_notice_joins_anew(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commits are refused, and no heartbeat tells why: it takes its place for lost, and answers each event once."""
+    monkeypatch.setattr(module, "HEARTBEAT", 100.0)
+    monkeypatch.setattr(module, "SESSION", 300.0)
+    monkeypatch.setattr(module, "UNNOTICED", 0.5)
+    topics = [f"{word}-{uuid.uuid4().hex[:8]}" for word in ("in", "out", "dead", "group")]
+    create_topics(kafka, [TopicSpec(name) for name in topics[:3]])
+    with Publisher(kafka) as publisher:
+        publisher.publish(topics[0], [_event(number) for number in range(20)])
+
+    async def run() -> None:
+        member = KafkaMember(kafka, topic=topics[0], group=topics[3], name="a", drain=2.0)
+        sink = MemorySink(lambda _: Reply(200, {"content-type": "text/plain"}, b"ok"))
+        sink.hold.clear()
+        settings = DispatchSettings(Responder("ns", "app", "app", "1"), dead_letters=topics[2], results=topics[1])
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(Dispatcher(member, sink, settings).run(stop))
+        await _until(lambda: sink.in_flight > 0)
+        loop = asyncio.get_running_loop()
+        expel = partial(remove_member, kafka, topics[3], name="a", member_id=member._member_id())
+        await loop.run_in_executor(None, expel)
+        sink.hold.set()
+        done = partial(group_progress, kafka, topics[3], [Partition(topics[0], 0)])
+        while (await loop.run_in_executor(None, done)).get(Partition(topics[0], 0)) != Committed(20):  # noqa: ASYNC110  # a state
+            await asyncio.sleep(0.1)
+        stop.set()
+        await running
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE * 2))
+    answers = [read_record(r, namespace="", name="").get("causationid") for r in read_topic(kafka, topics[1]) if r]
+    assert sorted(answers, key=int) == list(map(str, range(20)))
+
+
+def _event(number: int) -> CloudEvent:
+    return new_event({"specversion": "1.0", "id": str(number), "source": "/s", "type": "t"}, b"x")
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110  # what is waited for is a state, and no event tells of it
+        await asyncio.sleep(0.02)
 
 
 def _poll_until(poll: Callable[[float, int], object], true: Callable[[], bool]) -> None:

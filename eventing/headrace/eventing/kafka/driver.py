@@ -131,6 +131,9 @@ class Consumer(Protocol):
     def membership(self) -> Membership:
         """This member's place in the group now; any thread may ask."""
 
+    def join_anew(self) -> None:
+        """Take the place in the group for lost: the next poll joins it anew. For a client that does not notice."""
+
     def close(self) -> None:
         """Leave the group, by the callbacks of the rebalance."""
 

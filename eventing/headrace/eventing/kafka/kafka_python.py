@@ -205,6 +205,9 @@ class _Consumer:
         # A snapshot, the one call of kafka-python's consumer that any thread may make.
         return _Group(self._consumer.group_metadata())
 
+    def join_anew(self) -> None:
+        self._consumer._coordinator.reset_generation()  # noqa: SLF001  # as it does itself when a heartbeat is refused
+
     def close(self) -> None:
         self._consumer.close(autocommit=False)
 

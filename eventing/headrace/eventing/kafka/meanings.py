@@ -22,6 +22,10 @@ class NameTakenError(TakenOverError):
     """The group has another id under this member's name: another process's, or a newer one of this very member."""
 
 
+class ExpelledError(UnavailableError):
+    """The group does not know this member any more, or not in the generation that it has: it has to join anew."""
+
+
 class Meaning(NamedTuple):
     """A kind of refusal."""
 
@@ -33,6 +37,7 @@ _NAME_HINT = "another process has this name; give each dispatcher its own POD_NA
 TOO_LARGE = Meaning(PayloadTooLargeError, "raise max.message.bytes of the topic, or send smaller data")
 NAME_TAKEN = Meaning(NameTakenError, _NAME_HINT)
 FENCED = Meaning(TakenOverError, _NAME_HINT)
+EXPELLED = Meaning(ExpelledError, "it joins its group anew")
 STORAGE_FULL = Meaning(StorageFullError, "make room on the broker's disk")
 LOGIN_REFUSED = Meaning(
     ConfigurationError, "check the user and password, or the token, and the mechanism that this listener takes"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headrace.errors import HeadraceError, TakenOverError, UnavailableError
 from headrace.eventing.kafka.driver import ConsumerOptions, driver_of
-from headrace.eventing.kafka.meanings import NameTakenError
+from headrace.eventing.kafka.meanings import ExpelledError, NameTakenError
 from headrace.eventing.kafka.settings import as_settings
 from headrace.eventing.kafka.topics import group_progress, remove_member
 from headrace.eventing.kafka.transaction import TransactionalWriter
@@ -40,6 +40,9 @@ SESSION = 10.0
 """Seconds without a heartbeat after which the broker gives the partitions of a dead member to others."""
 HEARTBEAT = 1.0
 """Seconds between heartbeats: a member learns of a rebalance by the next one, and all others wait for it."""
+UNNOTICED = 3.0
+"""Seconds after a commit was refused for the member's place in the group in which the client itself may notice: three
+heartbeats. kafka-python's have been seen to end without a word."""
 REJOIN = 5.0
 """Seconds within which a member that was refused by its old id learns its new one."""
 REVOKE_MARGIN = 5.0
@@ -51,6 +54,13 @@ class _Arrival(NamedTuple):
 
     life: int
     committed: Committed | None
+
+
+class _Refusal(NamedTuple):
+    """Commits are refused for this member's place in the group."""
+
+    member_id: str
+    since: float
 
 
 class KafkaMember:
@@ -85,6 +95,7 @@ class KafkaMember:
         self._lives = itertools.count(1)
         self._owned: dict[Partition, int] = {}
         """Ours, until a revocation ends; which of its lives here, so that nothing of an earlier one is taken for it."""
+        self._refused: _Refusal | None = None
         self._told: dict[Partition, int] = {}
         """The life of each partition that the listener knows of; belongs to the event loop."""
         self._arrived: set[Partition] = set()
@@ -146,6 +157,11 @@ class KafkaMember:
         member_id = self._member_id()
         try:
             self._writer.write(records, done, lambda: self._membership(lives))
+            self._refused = None
+        except ExpelledError:
+            if self._refused is None or self._refused.member_id != member_id:
+                self._refused = _Refusal(member_id, time.monotonic())
+            raise
         except NameTakenError as fault:
             if self._joined_anew(member_id):
                 raise UnavailableError(f"joined {self._group} anew while it wrote: {fault.message}") from fault
@@ -222,6 +238,7 @@ class KafkaMember:
     def _ask(self, most: int) -> tuple[Mapping[Partition, _Arrival], list[Record]]:
         consumer = self._consumer
         assert consumer is not None
+        self._notice()
         if not self._held:
             consumer.pause(self._paused)
             polled, owned = consumer.poll(POLL, most), self._owned.copy()
@@ -239,6 +256,16 @@ class KafkaMember:
         records = [record for life, record in self._held if self._owned.get(record.partition) == life]
         self._held = []
         return arrived, records
+
+    def _notice(self) -> None:
+        """Join anew where commits are refused for a place in the group that the client believes to have still."""
+        refused = self._refused
+        if refused is None or time.monotonic() - refused.since < UNNOTICED:
+            return
+        self._refused = None
+        if self._consumer is not None and self._member_id() == refused.member_id:
+            _log.warning("%s does not know this member any more: joining anew", self._group)
+            self._consumer.join_anew()
 
     def _positions(self, consumer: Consumer) -> dict[Partition, int]:
         before = self._owned.copy()

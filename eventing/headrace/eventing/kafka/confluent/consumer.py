@@ -121,6 +121,9 @@ class ConfluentConsumer:
         # librdkafka answers no other thread while a callback of the rebalance runs.
         return self._group
 
+    def join_anew(self) -> None:
+        """Nothing: librdkafka's heartbeats have a thread of their own, and notice."""
+
     def _note_membership(self) -> None:
         self._group = _Group(self._consumer.memberid() or "", self._consumer.consumer_group_metadata())
 
