@@ -83,4 +83,5 @@ def test_a_dead_letter_is_replayed_as_the_event_it_was() -> None:
     written = write_record(letter, "dead", trace={})
     log = ReplayLog("r1", None, None)  # type: ignore[arg-type]  # neither is asked
     marked = log._marked(Record(Partition("dead", 0), 3, 0, None, written.value, written.headers))
-    assert dict(events([marked])[0].attributes) == {**attributes, "hrreplay": "r1"}
+    found = events([marked])[0].without("traceparent")  # there where some other test has turned tracing on
+    assert dict(found.attributes) == {**attributes, "hrreplay": "r1"}

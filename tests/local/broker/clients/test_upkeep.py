@@ -132,10 +132,13 @@ def test_syncs_by_time(
 ) -> None:
     """No acknowledgement waits for the disk, and soon after everything is on it; then the disk is left alone."""
     synced: list[str] = []
+    home = f"{tmp_path.resolve()}/"
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        synced.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        path = os.path.realpath(f"/proc/self/fd/{descriptor}")
+        if path.startswith(home):  # other tests' brokers sync in this process too
+            synced.append(path)
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
