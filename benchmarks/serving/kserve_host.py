@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     del sys.argv[1:]  # kserve reads the command line when it is imported
-    from kserve import ModelServer  # noqa: PLC0415
+    from kserve import ModelServer  # noqa: PLC0415  # slow, and reads sys.argv
 
     module, _, name = options.target.partition(":")
     model = getattr(importlib.import_module(module), name)(options.name)
@@ -33,7 +33,7 @@ def main() -> None:
 
 def _silence() -> None:
     """Turn off all that KServe logs about a request: an access line, a latency line, and two of its timing."""
-    import logging  # noqa: PLC0415
+    import logging  # noqa: PLC0415  # after kserve has set it up
 
     for name in ("uvicorn.access", "kserve.trace", "kserve"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -50,7 +50,7 @@ async def infer(port: int, request: Any, concurrency: int, count: int) -> Any:
         count: Calls in all.
     """
     import grpc  # noqa: PLC0415  # slow to import, and only for these cases
-    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub  # noqa: PLC0415
+    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub  # noqa: PLC0415  # the same
 
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = GRPCInferenceServiceStub(channel)

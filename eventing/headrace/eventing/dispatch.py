@@ -119,13 +119,7 @@ class Dispatcher:
         self._valve = Valve(paused)
         self.metrics.watch("paused", "1 while nothing new is delivered.", lambda: int(not self._valve.is_open))
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
-        capacity = Capacity(
-            settings.concurrency,
-            longest=settings.cold_start,
-            clock=self._clock,
-            begin=settings.begin,
-            step=settings.batch.size if settings.batch else 1.0,
-        )
+        capacity = _capacity(settings, self._clock)
         self.metrics.watch("concurrency", "Events that may be under way at once.", lambda: int(capacity.bound))
         self._carrier: Carrier = SingleCarrier(sink, capacity)
         if settings.batch:
@@ -299,3 +293,9 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=self._settings.drain)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._committer.commit(), timeout=self._settings.drain)
+
+
+def _capacity(settings: DispatchSettings, clock: Clock) -> Capacity:
+    """The bound on events under way; with batches it rises by one of them at a time."""
+    step = settings.batch.size if settings.batch else 1.0
+    return Capacity(settings.concurrency, longest=settings.cold_start, clock=clock, begin=settings.begin, step=step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from headrace.errors import ConfigurationError, PermanentError, StorageFullError
+from headrace.errors import ConfigurationError, PermanentError, StorageFullError, UnavailableError
 from headrace.eventing.codec.kafka import write_record
 from headrace.eventing.event import new_event
 from headrace.eventing.log import Committed, OutgoingRecord, Partition, Record
@@ -118,6 +118,26 @@ def test_what_a_dead_life_half_wrote_is_cut_off(tmp_path: Path) -> None:
         "a2VwdA==",
         "bmV4dA==",
     ]
+
+
+def test_an_answer_of_the_store_that_is_lost_is_asked_after(
+    recording: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written, and not said so: nothing is written twice, the run ends, and its numbers are right."""
+    real = FileStore.write
+    lost: list[Any] = []
+
+    def write(store: FileStore, records: Any, progress: Any) -> None:
+        real(store, records, progress)
+        if len(lost) < 2:
+            lost.append(progress)
+            raise UnavailableError("the answer is lost")
+
+    monkeypatch.setattr(FileStore, "write", write)
+    folder = tmp_path / "run"
+    outcome = play(plan(recording(40), folder), folder, MemorySink(echo))
+    assert (outcome.complete, outcome.tally.answered, len(lost)) == (True, 40, 2)
+    assert sorted(int(a["causationid"]) for a in answers(folder)) == list(range(40))
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from headrace.eventing.comparison.gate import Condition
     from headrace.eventing.comparison.report import Report
 
 BARS = 24
+WIDE = 100
+"""Values that span more than this factor are drawn by their powers of ten."""
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2430;--soft:#5b6b7d;--line:#d7dee6;--bar:#2f6f8f;--bad:#b3452c;--good:#2f7d4f}
 @media(prefers-color-scheme:dark){:root{--ink:#e6ebf0;--soft:#9aa8b6;--line:#33404d;--bar:#69b3d6;--bad:#e58a72;--good:#7cc79a}}
@@ -43,7 +45,7 @@ def page(report: Report, gate: Sequence[Condition] = ()) -> str:
 
 
 def histogram(values: Sequence[float], label: str) -> str:
-    """An SVG of how often values of each size come, over ten powers of ten where they span more than two."""
+    """An SVG of how often values of each size come."""
     finite = sorted(value for value in values if math.isfinite(value))
     if not finite:
         return ""
@@ -63,9 +65,8 @@ def histogram(values: Sequence[float], label: str) -> str:
     return f'<svg viewBox="0 0 600 130" role="img" aria-label="{escape(label)}">{bars}{ends}</svg>'
 
 
-def _scale(values: Sequence[float]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    wide = values[0] > 0 and values[-1] / values[0] > 100  # noqa: PLR2004
-    return math.log10 if wide else float
+def _scale(values: Sequence[float]) -> Callable[[float], float]:
+    return math.log10 if values[0] > 0 and values[-1] / values[0] > WIDE else float
 
 
 def _summary(report: Report) -> str:

@@ -78,7 +78,14 @@ class Report:
             "difference_max": self.most if math.isfinite(self.most) else None,
             "latency_ms": [{"p50": one.p50, "p99": one.p99, "max": one.most} for one in self.latency],
             "worst": [
-                {"request": d.request, "kind": d.kind, "difference": d.most, "cosine": d.cosine, "notes": d.notes}
+                {
+                    "request": d.request,
+                    "kind": d.kind,
+                    "difference": d.most,
+                    "cosine": d.cosine,
+                    "overlap": d.overlap,
+                    "notes": d.notes,
+                }
                 for d in self.differences[:WORST]
                 if d.kind not in {"same", "close"}
             ],

@@ -30,7 +30,7 @@ def compile_filter(expression: str) -> Filter:
             ends in an error, or gives no boolean.
     """
     # The parser is a library of its own: who has no expression need not load it.
-    from headrace.eventing.filters.cesql import compile_predicate  # noqa: PLC0415
+    from headrace.eventing.filters.cesql import compile_predicate  # noqa: PLC0415  # brings the grammar: only where asked
 
     return Cesql(compile_predicate(expression))
 

@@ -110,6 +110,8 @@ class ReplayLog:
         self._paused: AbstractSet[Partition] = frozenset()
         self._given: dict[Partition, int] = {}
         self._progress: dict[Partition, Committed] = {}
+        self._unsure: tuple[Sequence[OutgoingRecord], Mapping[Partition, Committed]] = ((), {})
+        """What was handed to the store last, while nobody knows whether it is in it."""
         self.tally = Tally()
         self.finished = asyncio.Event()
         """Set when every record has been given and its answer is kept."""
@@ -148,17 +150,16 @@ class ReplayLog:
     async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
         """Keep answers and progress together."""
         timed = [self._timed(record) for record in records]
+        self._unsure = timed, done
         await _in(self._writing, lambda: self._store.write(timed, done))
-        self._progress.update(done)
-        for record in records:
-            self._count(record)
-        self._tell()
+        self._written(done)
 
     async def committed(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, Committed]:
         """What the store has, asked anew."""
         known = await _in(self._writing, lambda: self._store.open(self._source.partitions))
-        self._progress.update(known)
-        self._tell()
+        _, done = self._unsure
+        if any(known.get(partition) == progress for partition, progress in done.items()):
+            self._written(known)
         return {partition: known[partition] for partition in partitions & known.keys()}
 
     async def close(self) -> None:
@@ -200,6 +201,14 @@ class ReplayLog:
     def _tell(self) -> None:
         if self._exhausted and not self._ahead and all(self._is_done(p, offset) for p, offset in self._given.items()):
             self.finished.set()
+
+    def _written(self, progress: Mapping[Partition, Committed]) -> None:
+        """What was last handed to the store is in it: count it, once."""
+        (records, _), self._unsure = self._unsure, ((), {})
+        self._progress.update(progress)
+        for record in records:
+            self._count(record)
+        self._tell()
 
     def _is_done(self, partition: Partition, offset: int) -> bool:
         return partition in self._progress and self._progress[partition].offset > offset

@@ -30,26 +30,6 @@ class Source(Protocol):
         """
 
 
-class RecordList:
-    """Records in memory, for tests of runs and of users' apps.
-
-    Args:
-        records: In the order in which they are given.
-    """
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = tuple(records)
-
-    @property
-    def partitions(self) -> Sequence[Partition]:
-        """Those of the records."""
-        return sorted({record.partition for record in self._records})
-
-    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
-        """The records at and after ``starts``."""
-        return (record for record in self._records if record.offset >= starts.get(record.partition, 0))
-
-
 class TopicRange:
     """A range of a topic.
 
