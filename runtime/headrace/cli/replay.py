@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 def replay(
     topic: Annotated[str | None, typer.Option(help="Topic of events [default: the app's].")] = None,
     recording: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE|DIR",
-            help="CloudEvents, one a line as `headrace record` makes it, or a "
+            metavar="FILE|DIR|s3://",
+            help="CloudEvents as `headrace record` writes them, one a line or in .parquet, or a "
             ".json array of them; or a folder, whose files become events.",
         ),
     ] = None,

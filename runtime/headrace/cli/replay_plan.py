@@ -14,14 +14,13 @@ from headrace.cli.target import running_twin
 from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.topics import create_topics
 from headrace.eventing.replay.files import source_of
+from headrace.eventing.replay.places.place import place_of
 from headrace.eventing.replay.plan import Plan
 from headrace.eventing.replay.ranges import find_ranges, first_chosen, limited
 from headrace.eventing.replay.store import RunTopics
 from headrace.local.state import Home
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.replay.plan import ServedModel
     from headrace.local.state import RunningApp, State
@@ -35,7 +34,7 @@ class Part:
     app: str | None
     dead_letters: bool
     """What failed for good, in place of the app's events."""
-    recording: Path | None
+    recording: str | None
     attributes: tuple[str, ...]
     since: str | None
     until: str | None
@@ -112,7 +111,7 @@ def _refuse_contradictions(asked: Asked) -> None:
         raise ConfigurationError(f"--recording is all of a file, and {flags} are for topics", hint="give one of them")
     if part.topic and part.dead_letters:
         raise ConfigurationError("--topic and --dead-letters are two topics", hint="give one of them")
-    if part.attributes and not (part.recording and part.recording.is_dir()):
+    if part.attributes and not (part.recording and place_of(part.recording).is_folder()):
         raise ConfigurationError("--attribute is for the files of a folder", hint="name it with --recording DIR")
     target = asked.target
     given = [flag for flag, value in (("--app", target.app), ("--to", target.url), ("--class", target.model)) if value]
@@ -140,11 +139,11 @@ def _sourced(plan: Plan, part: Part, kafka: KafkaSettings) -> Plan:
     chosen = ranges.choice(part.expression, part.sample)
     if part.recording:
         attributes = _attributes(part.attributes)
-        source = source_of(part.recording, attributes=dict(attributes), end=None)
-        end = None
+        place, end = place_of(part.recording), None
+        source = source_of(place, attributes=dict(attributes), end=None)
         if part.limit:
             end = max((record.offset + 1 for record in first_chosen(source.read({}), chosen, part.limit)), default=0)
-        return replace(plan, recording=str(part.recording.absolute()), attributes=attributes, end=end)
+        return replace(plan, recording=place.name, version=place.version(), attributes=attributes, end=end)
     topic = part.topic or _app_topic(part)
     found = find_ranges(kafka, ranges.wanted(topic, part.since, part.until, part.offsets, part.group))
     if part.limit:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -91,6 +93,37 @@ def receiving() -> Iterator[Receiver]:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of a server that speaks S3, empty."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # moto's own
+        from moto.server import ThreadedMotoServer  # noqa: PLC0415  # a second to import, for these tests alone
+
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ``s3://`` address of a new bucket, with what a client needs in the environment."""
+    from moto.s3.models import s3_backends  # noqa: PLC0415  # as above
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid.uuid4().hex}"
+    s3_backends["123456789012"]["aws"].create_bucket(name, "us-east-1")
+    return f"s3://{name}"
 
 
 @pytest.fixture

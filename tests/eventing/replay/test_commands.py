@@ -19,6 +19,7 @@ from headrace.eventing.kafka.publisher import Publisher
 from headrace.eventing.kafka.reader import read_topic
 from headrace.eventing.kafka.topics import TopicSpec, create_topics, group_progress
 from headrace.eventing.log import Partition
+from headrace.eventing.replay.places.place import place_of
 from headrace.testing.broker import running_broker
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def test_time_and_group_bound_a_range(headrace: Headrace, kafka: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--recording", "none.jsonl", "--to", "http://127.0.0.1:1/"), "There is no file none.jsonl"),
+        (("--recording", "none.jsonl", "--to", "http://127.0.0.1:1/"), "/none.jsonl (`headrace record` makes one)"),
         (("--topic", "none", "--to", "http://127.0.0.1:1/"), "There is no topic 'none'"),
         (("--topic", "calls", "--offsets", "9:0-1", "--to", "http://127.0.0.1:1/"), "calls has no partition 9"),
         (("--topic", "calls", "--offsets", "0:9-1", "--to", "http://127.0.0.1:1/"), "is no range"),
@@ -250,3 +251,28 @@ def test_a_recording_is_not_written_over(headrace: Headrace, tmp_path: Path) -> 
     code, _, told = headrace.run("record", "--topic", "calls", "-o", str(there))
     assert (code, there.read_bytes()) == (2, b"mine")
     assert "is there already" in told
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_recording_in_s3(headrace: Headrace, receiver: Receiver, bucket: str, suffix: str) -> None:
+    """Recorded into a bucket, replayed from it; one that has changed since is refused where the run is resumed."""
+    place = f"{bucket}/deep/calls{suffix}"
+    code, said, told = headrace.run("record", "--topic", "calls", "--limit", "50", "-o", place)
+    assert (code, f"50 events of calls in {place}" in said) == (0, True), told
+    assert headrace.run("record", "--topic", "calls", "-o", place)[0] == 2, "it is not written over"
+    code, said, told = headrace.run("replay", "--recording", place, "--to", receiver.url, "--output", "json")
+    assert (code, summary(said)["answered"], len(set(receiver.got))) == (0, 50, 50), told
+    place_of(place).write([b"another"])
+    code, _, told = headrace.run("replay", "--resume", summary(said)["run"])
+    assert (code, "has changed since the run began" in told) == (2, True), told
+
+
+def test_a_folder_in_s3(headrace: Headrace, receiver: Receiver, bucket: str) -> None:
+    """Its objects are events, with attributes from a template."""
+    for name in ("a/1.txt", "b/2.txt"):
+        place_of(f"{bucket}/in/{name}").write([name.encode()])
+    order = ("replay", "--recording", f"{bucket}/in", "--attribute", "partitionkey={folder}", "--to", receiver.url)
+    code, said, told = headrace.run(*order, "--output", "json")
+    assert (code, summary(said)["answered"]) == (0, 2), told
+    code, _, told = headrace.run("replay", "--recording", f"{bucket}/none", "--to", receiver.url)
+    assert (code, f"There is no file {bucket}/none" in told) == (2, True), told

@@ -13,6 +13,7 @@ from headrace.eventing.event import new_event
 from headrace.eventing.log import Partition, Record
 from headrace.eventing.replay.files import Folder, source_of
 from headrace.eventing.replay.log import ReplayLog
+from headrace.eventing.replay.places.place import place_of
 from headrace.eventing.replay.recording import plain
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_a_source(folder: Path) -> None:
     """Each file is an event, in the order of paths, with attributes by a template; its id is the same in every life."""
     attributes = {"type": "com.example.picture", "partitionkey": "{folder}", "subject": "{stem} of {path}"}
-    source = source_of(folder, attributes=attributes, end=None)
+    source = source_of(place_of(str(folder)), attributes=attributes, end=None)
     first, second = events(source.read({}))
     assert (first.data, second.data) == (b"north/1.png", b"south/2.jpg")
     assert (first.get("partitionkey"), first.get("subject")) == ("north", "1 of north/1.png")
     assert (first.content_type, second.content_type, first.type) == ("image/png", "image/jpeg", "com.example.picture")
-    again = source_of(folder, attributes=attributes, end=None).read({source.partitions[0]: 1})
+    again = source_of(place_of(str(folder)), attributes=attributes, end=None).read({source.partitions[0]: 1})
     assert [event.id for event in events(again)] == [second.id]
     assert first.id != second.id
 
@@ -54,7 +55,7 @@ def test_a_folder_is_a_source(folder: Path) -> None:
 def test_a_template_that_cannot_be_filled_is_told_before_the_run(folder: Path, attributes: dict[str, str]) -> None:
     """An unknown field, a name that CloudEvents does not have, a brace alone: said at once, with what there is."""
     with pytest.raises(ConfigurationError, match=r"\{stem\}"):
-        Folder(folder, attributes)
+        Folder(place_of(str(folder)), attributes)
 
 
 def test_a_batch_of_cloudevents_is_a_source(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_batch_of_cloudevents_is_a_source(tmp_path: Path) -> None:
     path = tmp_path / "batch.json"
     event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": {"a": 1}}
     path.write_bytes(orjson.dumps([event, {"id": "half"}, {**event, "id": "2"}]))
-    records = list(source_of(path, attributes={}, end=None).read({}))
+    records = list(source_of(place_of(str(path)), attributes={}, end=None).read({}))
     assert [record.offset for record in records] == [0, 1, 2]
     assert [event.id for event in events([records[0], records[2]])] == ["1", "2"]
 
@@ -73,7 +74,7 @@ def test_a_file_that_is_no_batch_is_told(tmp_path: Path, content: bytes, says: s
     path = tmp_path / "batch.json"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=says):
-        list(source_of(path, attributes={}, end=None).read({}))
+        list(source_of(place_of(str(path)), attributes={}, end=None).read({}))
 
 
 def test_a_dead_letter_is_replayed_as_the_event_it_was() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,15 @@ def test_an_event_comes_back_to_the_byte(event: CloudEvent, key: bytes | None) -
     found = load_recorded(line, Partition("file", 0), 5)
     assert read(found) == event
     assert (found.key, found.timestamp, found.offset) == (key, 1_700_000_000_123, 5)
+
+
+def test_headers_beside_the_event_are_kept() -> None:
+    """Those that are no attributes come back in order, also twice, empty and null; the rest stays what it was."""
+    event = new_event({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "partitionkey": "p"}, b"x")
+    beside: Headers = (("colour", b"\xff"), ("colour", b""), ("none", None))
+    was = recorded(event, None)
+    found = load_recorded(dump_recorded(replace(was, headers=(*beside, *was.headers))), Partition("file", 0), 5)
+    assert (found.headers[-3:], found.key, read(found)) == (beside, None, event)
 
 
 def test_a_recording_is_a_file_of_cloudevents() -> None:

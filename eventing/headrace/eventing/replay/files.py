@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from contextlib import contextmanager
 from datetime import datetime, timezone
-from itertools import islice
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import orjson
@@ -16,13 +15,15 @@ from headrace.eventing.codec.kafka import write_record
 from headrace.eventing.event import new_event
 from headrace.eventing.log import Partition, Record
 from headrace.eventing.publish import DEFAULT_TYPE
-from headrace.eventing.replay.recording import load_recorded
+from headrace.eventing.replay.parquet import dump_rows, load_rows
+from headrace.eventing.replay.places.place import Listed
+from headrace.eventing.replay.recording import dump_recorded, load_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from headrace.eventing.event import CloudEvent
+    from headrace.eventing.replay.places.place import Place
     from headrace.eventing.replay.source import Source
 
 FIELDS = ("name", "stem", "suffix", "path", "folder")
@@ -30,31 +31,39 @@ FIELDS = ("name", "stem", "suffix", "path", "folder")
 ``cat.png``, ``cat``, ``png``, ``b/cat.png`` and ``b``."""
 
 
-def source_of(path: Path, *, attributes: Mapping[str, str], end: int | None) -> Source:
-    """The source that a path is, by what is there.
+def source_of(place: Place, *, attributes: Mapping[str, str], end: int | None) -> Source:
+    """The source that a place is, by what is there.
 
     Args:
-        path: A folder, a ``.json`` file that holds an array of CloudEvents, or a file of one CloudEvent a line.
+        place: A folder, a ``.json`` file that holds an array of CloudEvents, a ``.parquet`` file, or a file of one
+            CloudEvent a line.
         attributes: Of a folder's events.
         end: How many of them; None for all.
 
     Raises:
-        ConfigurationError: there is nothing of that name.
+        ConfigurationError: there is nothing of that name, or it may not be read.
+        UnavailableError: its store does not answer.
     """
-    if path.is_dir():
-        return Folder(path, attributes, end)
-    if not path.is_file():
-        raise ConfigurationError(f"There is no file {path}", hint="`headrace record` makes one")
-    return Batch(path, end) if path.suffix == ".json" else Recording(path, end)
+    if place.is_folder():
+        return Folder(place, attributes, end)
+    if not place.version():
+        raise ConfigurationError(f"There is no file {place.name}", hint="`headrace record` makes one")
+    kinds: dict[str, type[_Single]] = {".json": Batch, ".parquet": Rows}
+    return kinds.get(place.suffix, Recording)(place, end)
+
+
+def dump_as(suffix: str) -> Callable[[Iterable[Record]], Iterable[bytes]]:
+    """How records become the content of a file whose name ends so: ``.parquet``, else a line each."""
+    return dump_rows if suffix == ".parquet" else lambda records: map(dump_recorded, records)
 
 
 class _Single:
-    """A source of one partition, ``(path, 0)``."""
+    """A source of one partition, ``(name, 0)``."""
 
-    def __init__(self, path: Path, end: int | None = None) -> None:
-        self._path = path
+    def __init__(self, place: Place, end: int | None = None) -> None:
+        self._place = place
         self._end = end
-        self._partition = Partition(str(path), 0)
+        self._partition = Partition(place.name, 0)
 
     @property
     def partitions(self) -> Sequence[Partition]:
@@ -62,36 +71,51 @@ class _Single:
         return (self._partition,)
 
     def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
-        """The records; a line's or an item's number, from 0, is its offset."""
+        """The records; a line's, an item's or a row's number, from 0, is its offset."""
         first = starts.get(self._partition, 0)
-        with _faults(self._path):
-            for number, line in enumerate(islice(self._lines(), self._end)):
-                if number >= first and line.strip():
-                    yield load_recorded(line, self._partition, number)
+        for record in self._from(first):
+            if self._end is not None and record.offset >= self._end:
+                return
+            yield record
 
-    def _lines(self) -> Iterator[bytes]:
+    def _from(self, first: int) -> Iterator[Record]:
         raise NotImplementedError
 
 
 class Recording(_Single):
     """A file of CloudEvents, one JSON object a line; see :mod:`headrace.eventing.replay.recording`."""
 
-    def _lines(self) -> Iterator[bytes]:
-        with self._path.open("rb") as lines:
-            yield from lines
+    def _from(self, first: int) -> Iterator[Record]:
+        with self._place.open() as lines:
+            for number, line in enumerate(lines):
+                if number >= first and line.strip():
+                    yield load_recorded(line, self._partition, number)
 
 
 class Batch(_Single):
     """A file of CloudEvents in JSON's batch format; it is read as a whole."""
 
-    def _lines(self) -> Iterator[bytes]:
+    def _from(self, first: int) -> Iterator[Record]:
+        with self._place.open() as file:
+            content = file.read()
         try:
-            items = orjson.loads(self._path.read_bytes())
+            items = orjson.loads(content)
         except orjson.JSONDecodeError as fault:
-            raise ConfigurationError(f"{self._path} is no JSON: {fault}") from fault
+            raise ConfigurationError(f"{self._place.name} is no JSON: {fault}") from fault
         if not isinstance(items, list):
-            raise ConfigurationError(f"{self._path} is no array of CloudEvents", hint="one object a line is .jsonl")
-        yield from map(orjson.dumps, items)
+            raise ConfigurationError(
+                f"{self._place.name} is no array of CloudEvents", hint="one object a line is .jsonl"
+            )
+        for number in range(first, len(items)):
+            yield load_recorded(orjson.dumps(items[number]), self._partition, number)
+
+
+class Rows(_Single):
+    """A Parquet file with a row an event; see :mod:`headrace.eventing.replay.parquet`."""
+
+    def _from(self, first: int) -> Iterator[Record]:
+        with self._place.open() as file:
+            yield from load_rows(file, self._place.name, self._partition, first)
 
 
 class Folder(_Single):
@@ -100,7 +124,7 @@ class Folder(_Single):
     Its id is made of path and content, so the same in every life of a run; names that begin with a dot are left out.
 
     Args:
-        path: The folder.
+        place: The folder.
         attributes: Of every event, with :data:`FIELDS` in braces.
         end: How many files; None for all.
 
@@ -108,30 +132,24 @@ class Folder(_Single):
         ConfigurationError: an attribute names a field that there is not.
     """
 
-    def __init__(self, path: Path, attributes: Mapping[str, str], end: int | None = None) -> None:
-        super().__init__(path, end)
+    def __init__(self, place: Place, attributes: Mapping[str, str], end: int | None = None) -> None:
+        super().__init__(place, end)
         self._attributes = {"type": DEFAULT_TYPE, "source": "/headrace/folder", "subject": "{name}", **attributes}
-        self._event(path / "x.y", b"", 0.0)  # a mistake is told before the run begins
+        self._event(Listed("x.y", 0.0), b"")  # a mistake is told before the run begins
 
-    def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
-        """One record a file."""
-        first = starts.get(self._partition, 0)
-        with _faults(self._path):
-            for number, file in enumerate(islice(self._files(), self._end)):
-                if number >= first:
-                    yield self._record(number, file)
+    def _from(self, first: int) -> Iterator[Record]:
+        shown = (file for file in self._place.files() if not _is_hidden(file.path))
+        for number, file in enumerate(shown):
+            if number >= first:
+                yield self._record(number, file)
 
-    def _files(self) -> Sequence[Path]:
-        found = (file.relative_to(self._path) for file in self._path.rglob("*") if file.is_file())
-        return [self._path / file for file in sorted(found) if not any(part.startswith(".") for part in file.parts)]
+    def _record(self, number: int, file: Listed) -> Record:
+        event = self._event(file, self._place.read(file.path))
+        written = write_record(event, self._partition.topic, trace={})
+        return Record(self._partition, number, int(file.modified * 1000), written.key, written.value, written.headers)
 
-    def _record(self, number: int, file: Path) -> Record:
-        data, changed = file.read_bytes(), file.stat().st_mtime
-        written = write_record(self._event(file, data, changed), self._partition.topic, trace={})
-        return Record(self._partition, number, int(changed * 1000), written.key, written.value, written.headers)
-
-    def _event(self, file: Path, data: bytes, changed: float) -> CloudEvent:
-        path = file.relative_to(self._path)
+    def _event(self, file: Listed, data: bytes) -> CloudEvent:
+        path = PurePosixPath(file.path)
         fields = dict(zip(FIELDS, (path.name, path.stem, path.suffix[1:], str(path), str(path.parent)), strict=True))
         try:
             told = {name: text.format(**fields) for name, text in self._attributes.items()}
@@ -139,7 +157,7 @@ class Folder(_Single):
                 {
                     "specversion": "1.0",
                     "id": hashlib.sha256(f"{path}\n".encode() + data).hexdigest()[:32],
-                    "time": datetime.fromtimestamp(changed, timezone.utc).isoformat(timespec="seconds"),
+                    "time": datetime.fromtimestamp(file.modified, timezone.utc).isoformat(timespec="seconds"),
                     "datacontenttype": mimetypes.guess_type(path.name)[0] or "application/octet-stream",
                     **told,
                 },
@@ -148,13 +166,9 @@ class Folder(_Single):
         except (KeyError, ValueError, IndexError, InvalidEventError) as fault:
             known = ", ".join(f"{{{name}}}" for name in FIELDS)
             raise ConfigurationError(
-                f"The attributes of {path} cannot be made: {fault}", hint=f"there is {known}"
+                f"The attributes of {file.path} cannot be made: {fault}", hint=f"there is {known}"
             ) from fault
 
 
-@contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as fault:
-        raise ConfigurationError(f"Cannot read {fault.filename or path}: {fault.strerror}") from fault
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from opentelemetry import trace
@@ -43,6 +42,8 @@ GLANCE = 0.02
 """Seconds until a poll looks again whether a partition that is paused may go on."""
 AHEAD = 2000
 """Records that are read ahead of the dispatcher."""
+AHEAD_BYTES = 32 << 20
+"""Bytes of their data; one record more may stand there."""
 
 
 @dataclass(slots=True)
@@ -169,10 +170,18 @@ class ReplayLog:
         self._reading.shutdown(wait=False)
 
     def _read_ahead(self) -> None:
-        found = list(islice(self._records, AHEAD - len(self._ahead)))
-        self._exhausted = not found
-        self.tally.read += len(found)
-        self._ahead.extend(record for record in found if self._choice.takes(record))
+        held = sum(len(record.value or b"") for record in self._ahead)
+        room = AHEAD - len(self._ahead)
+        while room > 0 and held < AHEAD_BYTES:
+            record = next(self._records, None)
+            if record is None:
+                self._exhausted = True
+                return
+            self.tally.read += 1
+            if self._choice.takes(record):
+                self._ahead.append(record)
+                held += len(record.value or b"")
+            room -= 1
 
     def _due(self, most: int) -> list[Record]:
         """The next records in order, those of paused partitions left for later."""

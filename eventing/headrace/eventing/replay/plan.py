@@ -13,6 +13,7 @@ from headrace.eventing.log import Partition
 from headrace.eventing.replay.choice import Choice
 from headrace.eventing.replay.files import source_of
 from headrace.eventing.replay.pace import AsItComes, FixedRate, OriginalTiming
+from headrace.eventing.replay.places.place import place_of
 from headrace.eventing.replay.source import TopicRange
 from headrace.eventing.replay.store import FileStore, RunTopics, TopicStore, write_whole
 
@@ -57,7 +58,9 @@ class Plan:
     ranges: tuple[Range, ...] = ()
     """What of a topic is replayed; empty for a recording."""
     recording: str = ""
-    """Path of a file of CloudEvents, or of a folder of files."""
+    """A file of CloudEvents, or a folder of files: its path or ``s3://`` address."""
+    version: str = ""
+    """What that file was when the run began; empty for no matter."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Of the events of a folder's files."""
     end: int | None = None
@@ -97,9 +100,17 @@ class Plan:
         return FixedRate(self.rate) if self.rate else AsItComes()
 
     def source(self, kafka: KafkaSettings | str) -> Source:
-        """What is replayed."""
+        """What is replayed.
+
+        Raises:
+            ConfigurationError: the file is not there, or no more what it was.
+            UnavailableError: its store does not answer.
+        """
         if self.recording:
-            return source_of(Path(self.recording), attributes=dict(self.attributes), end=self.end)
+            place = place_of(self.recording)
+            if self.version and place.version() != self.version:
+                raise ConfigurationError(f"{self.recording} has changed since the run began", hint="begin a new run")
+            return source_of(place, attributes=dict(self.attributes), end=self.end)
         begins = {Partition(part.topic, part.number): part.begin for part in self.ranges}
         ends = {Partition(part.topic, part.number): part.end for part in self.ranges}
         return TopicRange(kafka, begins, ends, by_time=bool(self.speed))

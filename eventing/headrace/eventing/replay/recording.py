@@ -1,8 +1,8 @@
-"""Recordings: a JSON Lines file of CloudEvents, each with the place and the key that its record had.
+"""Recordings: CloudEvents, each with the place, the key and the headers that its record had.
 
-A line is the event in CloudEvents' JSON format; what the record had beside the event stands in extensions of ours, so
-that ``headrace publish --events`` and any other reader of CloudEvents take a recording as it is. The data are base64,
-also where they are JSON: they must come back to the byte.
+What the record had beside the event stands in extensions of ours, so that ``headrace publish --events`` and any other
+reader of CloudEvents take a recording as it is. A file of JSON Lines has an event a line in CloudEvents' JSON format,
+the data in base64, also where they are JSON: they must come back to the byte.
 """
 
 from __future__ import annotations
@@ -20,26 +20,24 @@ from headrace.eventing.codec.kafka import read_record, wrap_record, write_record
 from headrace.eventing.log import Partition, Record
 
 if TYPE_CHECKING:
-    from headrace.eventing.event import CloudEvent
+    from collections.abc import Iterable
 
-PLACE = ("hrtopic", "hrpartition", "hroffset", "hrtimestamp", "hrkey", "hrsha256", "hrinvalid")
-"""Extensions of a recorded event. ``hrkey`` is base64, ``hrsha256`` the hex digest of the data, and ``hrinvalid`` says
-why the record was no CloudEvent though it claimed to be one."""
+    from headrace.eventing.event import CloudEvent
+    from headrace.eventing.log import Headers
+
+PLACE = ("hrtopic", "hrpartition", "hroffset", "hrtimestamp", "hrkey", "hrheaders", "hrsha256", "hrinvalid")
+"""Extensions of a recorded event. ``hrkey`` is base64; ``hrheaders`` those headers that are no attributes of the event,
+as JSON's ``[[name, base64 or null], ...]``; ``hrsha256`` the hex digest of the data; and ``hrinvalid`` says why the
+record was no CloudEvent though it claimed to be one."""
 _DELIVERED = ("knativekafkapartition", "knativekafkaoffset")
 _NO_EVENT = (("ce_specversion", b"none"),)
 """Headers of a record that every reader refuses."""
 
 
 def dump_recorded(record: Record) -> bytes:
-    """The line of a record, with its end.
-
-    A record that claims to be a CloudEvent and is none is kept as a plain one, with the reason in ``hrinvalid``.
-    """
-    try:
-        event, invalid = read_record(record, namespace="", name=""), {}
-    except InvalidEventError as fault:
-        event, invalid = wrap_record(record, namespace="", name=""), {"hrinvalid": str(fault)}
-    members = {**plain(event).attributes, **_place(record, event), **invalid}
+    """The line of a record, with its end."""
+    event = recorded(record)
+    members = dict(event.attributes)
     if event.data is not None:
         members["data_base64"] = base64.b64encode(event.data).decode()
     return orjson.dumps(members, option=orjson.OPT_APPEND_NEWLINE)
@@ -52,11 +50,45 @@ def load_recorded(line: bytes, partition: Partition, number: int) -> Record:
     none gives a record that is none: the run that reads it sets it aside, with the reason.
     """
     try:
-        return _load(line, partition, number)
+        event = json_format.load_event(line)
     except InvalidEventError:
         structured = (("content-type", json_format.STRUCTURED.encode()),)
-        broken = structured if _is_broken(line) else _NO_EVENT
-        return Record(partition, number, -1, None, line.rstrip(b"\n"), broken)
+        return Record(partition, number, -1, None, line.rstrip(b"\n"), structured)
+    return restored(event, partition, number) or refused(line.rstrip(b"\n"), partition, number)
+
+
+def recorded(record: Record) -> CloudEvent:
+    """The record's event with :data:`PLACE` in its attributes.
+
+    A record that claims to be a CloudEvent and is none is kept as a plain one, with the reason in ``hrinvalid``.
+    """
+    try:
+        event, invalid = read_record(record, namespace="", name=""), {}
+    except InvalidEventError as fault:
+        event, invalid = wrap_record(record, namespace="", name=""), {"hrinvalid": str(fault)}
+    return plain(event).with_attributes(**_place(record, event), **invalid)
+
+
+def restored(event: CloudEvent, partition: Partition, number: int) -> Record | None:
+    """The record that :func:`recorded` made the event of, at another place; None where it is not what it was."""
+    known = {name: event.attributes[name] for name in PLACE if name in event.attributes}
+    if "hrinvalid" in known or known.get("hrsha256", _digest(event)) != _digest(event):
+        return None
+    outgoing = write_record(event.without(*PLACE), partition.topic, trace={})
+    try:
+        timestamp = int(known.get("hrtimestamp", -1))
+        key = base64.b64decode(known["hrkey"], validate=True) if "hrkey" in known else None
+        headers = (*outgoing.headers, *load_headers(known.get("hrheaders", "[]")))
+    except (ValueError, TypeError, binascii.Error):
+        return None
+    if "hrtopic" not in known:  # never recorded
+        key = outgoing.key
+    return Record(partition, number, timestamp, key, outgoing.value, headers)
+
+
+def refused(data: bytes, partition: Partition, number: int) -> Record:
+    """A record that every reader refuses, with what was found in place of an event."""
+    return Record(partition, number, -1, None, data, _NO_EVENT)
 
 
 def plain(event: CloudEvent) -> CloudEvent:
@@ -64,26 +96,22 @@ def plain(event: CloudEvent) -> CloudEvent:
     return event.without(*_DELIVERED)
 
 
-def _load(line: bytes, partition: Partition, number: int) -> Record:
-    event = json_format.load_event(line)
-    recorded = {name: event.attributes[name] for name in PLACE if name in event.attributes}
-    if "hrinvalid" in recorded or recorded.get("hrsha256", _digest(event)) != _digest(event):
-        raise InvalidEventError("not what a publisher sent")
-    outgoing = write_record(event.without(*PLACE), partition.topic, trace={})
-    try:
-        timestamp = int(recorded.get("hrtimestamp", -1))
-        key = base64.b64decode(recorded["hrkey"], validate=True) if "hrkey" in recorded else outgoing.key
-    except (ValueError, binascii.Error) as fault:
-        raise InvalidEventError(f"no timestamp or key: {fault}") from fault
-    return Record(partition, number, timestamp, key, outgoing.value, outgoing.headers)
+def dump_headers(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """Headers as the text of ``hrheaders``."""
+    told = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
+    return orjson.dumps(told).decode()
 
 
-def _is_broken(line: bytes) -> bool:
-    try:
-        json_format.load_event(line)
-    except InvalidEventError:
-        return True
-    return False
+def load_headers(text: str) -> Headers:
+    """What :func:`dump_headers` made the text of.
+
+    Raises:
+        ValueError, TypeError: it is another text.
+    """
+    return tuple(
+        (str(name), None if value is None else base64.b64decode(value, validate=True))
+        for name, value in orjson.loads(text)
+    )
 
 
 def _place(record: Record, event: CloudEvent) -> dict[str, str]:
@@ -95,7 +123,13 @@ def _place(record: Record, event: CloudEvent) -> dict[str, str]:
         "hrtimestamp": str(record.timestamp),
         "hrsha256": _digest(event),
     }
+    if foreign := [header for header in record.headers if not _is_attribute(header[0])]:
+        place["hrheaders"] = dump_headers(foreign)
     return place if record.key is None else {**place, "hrkey": base64.b64encode(record.key).decode()}
+
+
+def _is_attribute(header: str) -> bool:
+    return header.lower().startswith("ce_") or header.lower() == "content-type"
 
 
 def _digest(event: CloudEvent) -> str:
