@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 IMAGES ?= headrace
 VARIANT ?= cpu
+# Tests run in as many processes; a file's tests in one, since they share what is dear to start.
+JOBS ?= 2
 
 .PHONY: help demo test faults check format setup bench images sbom clean
 
 help:
 	@echo "make demo    pictures through Kafka, a transformer and a predictor, from zero replicas and back"
-	@echo "make test    style, types, layers and all tests"
+	@echo "make test    style, types, layers and all tests, in JOBS=$(JOBS) processes"
 	@echo "make faults  kills, cuts, a full disk and other faults, for minutes; prints a table"
 	@echo "make check   style, types and layers alone"
 	@echo "make format  format the code"
@@ -25,7 +27,7 @@ demo: $(STAMP)
 	$(BIN)/headrace demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 faults: $(STAMP)
 	HEADRACE_FAULTS=long $(BIN)/python -m pytest tests/faults

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from kafka import KafkaProducer
 
+from headrace.testing.app import until
+
 if TYPE_CHECKING:
     from headrace.eventing.event import CloudEvent
     from headrace.testing.app import AppRunner
@@ -206,6 +208,22 @@ def test_status_names_what_runs(up: AppRunner, pictures: dict[str, Path]) -> Non
     shown = up.succeed("status")
     assert "vision/picture-labels-predictor" in shown
     assert document["kafka"] in shown
+
+
+def test_status_says_where_the_seconds_of_a_cold_start_went(up: AppRunner, pictures: dict[str, Path]) -> None:
+    """By phase, for each service; replicas are forked from a process that has imported torch and the model's code."""
+    ask(up, pictures["coffee.png"])
+
+    def known() -> dict[str, dict[str, float]]:
+        """Empty until both are there: spans are sent a little after the fact."""
+        starts = {start["service"]: start for start in up.status()["cold_starts"]}
+        assert all(start["forked"] for start in starts.values())
+        phases = {name: dict(start["phases"]) for name, start in starts.items()}
+        return phases if len(phases) == 2 and all(phases.values()) else {}
+
+    for found in until(known, "the phases of two services").values():
+        assert [*found][:5] == ["schedule", "import", "load", "warm-up", "probe"]
+    assert "warm-up" in up.succeed("status")
 
 
 def test_a_second_up_on_the_same_home_is_refused(up: AppRunner) -> None:

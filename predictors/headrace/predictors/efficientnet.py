@@ -37,6 +37,7 @@ class EfficientNetLite(TorchPredictor):
 
     inputs = (TensorSpec("image", "FP32", (-1, 3, SIDE, SIDE)),)
     outputs = (TensorSpec("logits", "FP32", (-1, CLASSES)),)
+    imports = ("efficientnet_lite_pytorch",)
 
     def __init__(self, name: str, *, model: str = "") -> None:
         super().__init__(name, model=model or WEIGHTS)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import orjson
 import typer
 
 from headrace.cli.cluster import USUAL_FILE, ContextOption, KafkaOption, ProfileOption
@@ -13,6 +16,9 @@ from headrace.cli.target import OUTPUT_HELP, running_twin
 from headrace.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headrace.local.cold_starts import ColdStart
     from headrace.local.status import ServiceStatus, TwinStatus, WorkloadStatus
 
 
@@ -38,11 +44,13 @@ def status(
         cluster_status(file or USUAL_FILE, profile, kafka, context, output)
         return
     _only_of_a_cluster({"--file": file, "--profile": profile, "--kafka": kafka, "--context": context})
-    found = asyncio.run(fetch(running_twin().ingress))
+    twin = running_twin()
+    found, colds = asyncio.run(fetch(twin.ingress)), _cold_starts(Path(twin.traces))
     if output == "json":
-        typer.echo(found.to_json().decode())
+        document = {**asdict(found), "cold_starts": [asdict(cold) for cold in colds.values()]}
+        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        _print(found)
+        _print(found, colds)
 
 
 def _only_of_a_cluster(options: dict[str, object]) -> None:
@@ -71,7 +79,18 @@ async def fetch(ingress: str) -> TwinStatus:
         raise UnavailableError(f"The twin at {ingress} does not answer: {fault}") from fault
 
 
-def _print(found: TwinStatus) -> None:
+def _cold_starts(traces: Path) -> dict[str, ColdStart]:
+    """By service; none where the twin records no traces."""
+    from headrace.local.cold_starts import last_cold_starts
+    from headrace.local.trace_store import TraceStore
+
+    if not traces.is_file():
+        return {}
+    with closing(TraceStore.read(traces)) as store:
+        return last_cold_starts(store)
+
+
+def _print(found: TwinStatus, colds: Mapping[str, ColdStart]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -80,7 +99,7 @@ def _print(found: TwinStatus) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("what", "state", "in flight", "waiting", "last cold start", "note"):
         table.add_column(name)
-    for row in (*map(_service_row, found.services), *map(_workload_row, found.workloads)):
+    for row in (*(_service_row(service, colds) for service in found.services), *map(_workload_row, found.workloads)):
         # Text, since rich takes words in square brackets for markup.
         table.add_row(*map(Text, row))
     console = wide_console()
@@ -88,10 +107,12 @@ def _print(found: TwinStatus) -> None:
     console.print(Text(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp}"))
 
 
-def _service_row(service: ServiceStatus) -> tuple[str, ...]:
+def _service_row(service: ServiceStatus, colds: Mapping[str, ColdStart]) -> tuple[str, ...]:
     ready = sum(replica.state == "ready" for replica in service.replicas)
     state = f"{ready} of {service.desired} ready" if service.desired or service.replicas else "at zero"
     cold = f"{service.cold_start:.1f} s" if service.cold_start is not None else "-"
+    if known := colds.get(f"{service.namespace}/{service.name}"):
+        cold = f"{known.seconds:.1f} s: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in known.phases)
     return (
         f"{service.namespace}/{service.name}",
         state,

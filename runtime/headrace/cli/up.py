@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,10 @@ def up(
     kafka_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the embedded broker; 0 takes a free one.")
     ] = 9092,
+    template: Annotated[
+        bool,
+        typer.Option(help="Fork replicas from a process that has imported the model's code; else each imports it."),
+    ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what the processes write.")] = False,
 ) -> None:
     """Run the apps of a headrace.yaml on this machine until Ctrl-C.
@@ -32,7 +37,7 @@ def up(
     Renders the Kubernetes manifests and runs those: an embedded Kafka broker, an HTTP ingress, the dispatcher, and
     model servers that start with the first event and go again when none comes. No cluster, no Docker.
     """
-    from headrace.cli.running import event_line, on_port, twin_of
+    from headrace.cli.running import event_line, twin_of
     from headrace.local.settings import DEFAULTS
     from headrace.local.state import Home
     from headrace.manifests.loading import load_apps
@@ -44,7 +49,7 @@ def up(
         folder=file.absolute().parent,
         kafka=kafka,
         port=port,
-        settings=on_port(DEFAULTS, kafka_port),
+        settings=replace(DEFAULTS, kafka_port=kafka_port, templates=template),
         on_event=lambda event: typer.echo(line, err=True) if (line := event_line(event)) else None,
         echo=(lambda line: typer.echo(line, err=True)) if verbose else None,
     )

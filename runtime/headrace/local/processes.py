@@ -10,20 +10,21 @@ import contextlib
 import os
 import signal
 import socket
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.errors import UnavailableError
+from headrace.local.children import Started, terminate
 from headrace.local.logs import LineReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
+    from headrace.local.children import Child, Origin
     from headrace.local.commands import Command
     from headrace.local.logs import LogFile
 
-_LAUNCHER = str(Path(__file__).with_name("launcher.py"))
+_STARTED = Started()
 _LAST_WORDS = 2.0
 """Seconds to read what a dead process wrote: something that left its group may hold the pipe open."""
 
@@ -31,9 +32,9 @@ _LAST_WORDS = 2.0
 class Process:
     """A running process; made by :meth:`start`."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, output: LineReader, pipe: int) -> None:
+    def __init__(self, name: str, child: Child, output: LineReader, pipe: int) -> None:
         self.name = name
-        self._process = process
+        self._child = child
         self._output = output
         self._ending = asyncio.ensure_future(self._end(pipe))
 
@@ -46,6 +47,7 @@ class Process:
         cwd: Path | None,
         log: LogFile,
         heard: Callable[[str], None] | None = None,
+        origin: Origin = _STARTED,
     ) -> Process:
         """Start ``command``; its standard output and error go to ``log`` (and ``heard``), its standard input is empty.
 
@@ -56,30 +58,25 @@ class Process:
         # that it left behind may hold the pipe.
         reading, writing = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid())),
-                *command.argv,
-                cwd=cwd,
-                env=dict(command.environment),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=writing,
-                stderr=writing,
-                # Ctrl-C at the terminal is for the twin, which then ends its processes in their order.
-                start_new_session=True,
-            )
+            child = await origin.start(command, cwd=cwd, output=writing)
         except BaseException as fault:
             os.close(reading)
-            if isinstance(fault, OSError):
+            if isinstance(fault, UnavailableError):
                 raise UnavailableError(f"Cannot start {name}: {fault}") from fault
             raise
         finally:
             os.close(writing)
-        return cls(name, process, LineReader(name, log, heard), reading)
+        return cls(name, child, LineReader(name, log, heard), reading)
 
     @property
     def pid(self) -> int:
         """Its number, also of its group and session."""
-        return self._process.pid
+        return self._child.pid
+
+    @property
+    def forked(self) -> bool:
+        """Whether it is a fork of a process that had imported its code."""
+        return self._child.forked
 
     @property
     def ended(self) -> bool:
@@ -98,8 +95,7 @@ class Process:
     async def stop(self, grace: float) -> int:
         """SIGTERM, and SIGKILL after ``grace`` seconds; the exit code."""
         if not self.ended:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+            terminate(self._child)
             try:
                 await asyncio.wait_for(self.wait(), grace)
             except asyncio.TimeoutError:
@@ -109,12 +105,12 @@ class Process:
     def kill(self) -> None:
         """SIGKILL it and everything it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._child.pid, signal.SIGKILL)
 
     async def _end(self, pipe: int) -> int:
         reading = asyncio.ensure_future(self._output.read(pipe))
         try:
-            code = await self._process.wait()
+            code = await self._child.wait()
             # What it started and left behind goes with it, as with the container.
             self.kill()
             await asyncio.wait([reading], timeout=_LAST_WORDS)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
+    from headrace.local.children import Origin
     from headrace.local.commands import Command, Surroundings
     from headrace.local.logs import LogFile
     from headrace.local.resources import Service
@@ -42,6 +43,8 @@ class Ground:
     """For probes."""
     tracer: Tracer
     settings: TwinSettings
+    origin: Origin
+    """Makes its processes."""
 
 
 class Replica:
@@ -168,8 +171,11 @@ class Replica:
     async def _start(self, span: Span) -> bool:
         ground = self._ground
         command = service_command(ground.service, self.name, self._ports, ground.around)
-        self._process = await Process.start(self.name, _traced(command, span), cwd=ground.cwd, log=ground.log)
+        self._process = await Process.start(
+            self.name, _traced(command, span), cwd=ground.cwd, log=ground.log, origin=ground.origin
+        )
         span.set_attribute("headrace.cold_start.spawned", self.lived)
+        span.set_attribute("headrace.cold_start.forked", self._process.forked)
         span.set_attribute("process.pid", self.pid)
         deadline = ground.service.deadline or ground.settings.cold_start
         reason = await self._unless_leaving(self._ready_or_ended(span, deadline))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headrace.local.replica import Ground
     from headrace.local.resources import Service
     from headrace.local.status import TwinEvent
+    from headrace.local.template.template import Template
 
 
 class RunningService:
@@ -28,15 +29,24 @@ class RunningService:
         address: Its own loopback ``host:port``.
         hosts: Names that the ingress knows it by.
         on_event: Is told of every start and end of a replica.
+        template: What its replicas are forked from; opened and closed with it.
     """
 
     def __init__(
-        self, ground: Ground, *, address: str, hosts: tuple[str, ...], on_event: Callable[[TwinEvent], None]
+        self,
+        ground: Ground,
+        *,
+        address: str,
+        hosts: tuple[str, ...],
+        on_event: Callable[[TwinEvent], None],
+        template: Template | None = None,
     ) -> None:
         settings, scale, clock = ground.settings, ground.service.scale, SystemClock()
         self.address = address
         self.hosts = hosts
         self._ground = ground
+        self._template = template
+        self._importing: asyncio.Task[None] | None = None
         self._replicas = ReplicaSet(ground, on_event)
         self._load = Load(scale.window, clock)
         self._autoscaler = Autoscaler(
@@ -52,6 +62,8 @@ class RunningService:
 
     def start(self) -> None:
         """Start the replicas that are to be there without requests, and begin to scale."""
+        if self._template is not None:
+            self._importing = asyncio.ensure_future(self._template.open())
         self._replicas.scale_to(self.service.scale.minimum)
         self._task = asyncio.ensure_future(self._autoscaler.run())
 
@@ -63,6 +75,9 @@ class RunningService:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._replicas.stop()
+        if self._template is not None and self._importing is not None:
+            await self._importing
+            await self._template.close()
         self._ground.log.close()
 
     def status(self) -> ServiceStatus:

@@ -32,6 +32,8 @@ class TwinSettings:
     """Between two decisions of the autoscaler."""
     replica_limit: int = max(1, os.cpu_count() or 1)
     """Most replicas of one service on this machine, whatever its maxReplicas: more than there are cores only wait."""
+    templates: bool = True
+    """Whether replicas are forked from a process that has imported the model's code; else each imports it itself."""
     max_spans: int = MAX_SPANS
     """Spans kept in the trace store."""
     log_bytes: int = 50_000_000

@@ -57,6 +57,7 @@ WHERE trace_id IN (SELECT s.trace_id FROM linked l JOIN spans s ON s.seq = l.seq
   AND trace_id != ?
 ORDER BY start_ns, seq
 """  # noqa: S608
+_NAMED = f"SELECT {_COLUMNS} FROM spans WHERE name = ? ORDER BY seq DESC LIMIT ?"  # noqa: S608
 _PREFIX = re.compile(r"[0-9a-f]{8,32}\Z")
 
 
@@ -165,12 +166,16 @@ class TraceStore:
             ).fetchall()
         return tuple(str(row[0]) for row in rows)
 
+    def newest_named(self, name: str, limit: int) -> tuple[StoredSpan, ...]:
+        """The spans of this name that came last, the newest first."""
+        return self._select(_NAMED, name, limit)
+
     def close(self) -> None:
         """Close the file; spans added before are safe."""
         with self._lock:
             self._database.close()
 
-    def _select(self, query: str, *values: str) -> tuple[StoredSpan, ...]:
+    def _select(self, query: str, *values: str | int) -> tuple[StoredSpan, ...]:
         with self._lock, _explained(self.path):
             return tuple(_span(row) for row in self._database.execute(query, values).fetchall())
 

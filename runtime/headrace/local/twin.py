@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry import trace
 
 from headrace.eventing.kafka.environment import VARIABLES
-from headrace.local.commands import Surroundings, unknown_hosts, workload_command
+from headrace.local.children import Started
+from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
 from headrace.local.ingress import Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
 from headrace.local.logs import LogFile
@@ -27,6 +28,7 @@ from headrace.local.settings import DEFAULTS, TwinSettings
 from headrace.local.state import HOME_VARIABLE, Home, State, created
 from headrace.local.status import TwinEvent, TwinStatus, WorkloadStatus
 from headrace.local.supervisor import Supervisor
+from headrace.local.template.template import Template, may_fork
 from headrace.local.trace_store import TraceStore
 from headrace.telemetry import tracing
 
@@ -257,20 +259,38 @@ class Twin:
     def _running(
         self, service: Service, around: Surroundings, probing: aiohttp.ClientSession, tracer: Tracer
     ) -> RunningService:
+        log = self._log(f"{service.name.namespace}.{service.name.name}")
+        template = self._template(service, around, log)
         ground = Ground(
             service=service,
             around=around,
             cwd=self._cwd,
-            log=self._log(f"{service.name.namespace}.{service.name.name}"),
+            log=log,
             probing=probing,
             tracer=tracer,
             settings=self._settings,
+            origin=template or Started(),
         )
         return RunningService(
             ground,
+            template=template,
             address=around.addresses[service.name],
             hosts=public_hosts(service.names),
             on_event=self._on_event,
+        )
+
+    def _template(self, service: Service, around: Surroundings, log: LogFile) -> Template | None:
+        name = f"{service.name.name}-template"
+        command = service_command(service, name, {port: port for port in service.container.ports}, around)
+        if not self._settings.templates or not may_fork(command.argv):
+            return None
+        subject = str(service.name)
+        return Template(
+            name,
+            command,
+            cwd=self._cwd,
+            log=log,
+            note=lambda line: self._on_event(TwinEvent("note", subject, detail=line)),
         )
 
     def _supervisor(self, workload: Workload, around: Surroundings) -> Supervisor:

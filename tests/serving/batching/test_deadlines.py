@@ -32,6 +32,8 @@ def seconds(headers: dict[str, str]) -> float | None:
         ({"ce-expirytime": (datetime.now(timezone.utc) + timedelta(hours=30)).isoformat()}, 108000),
         ({}, None),
     ],
+    # Named, since the clock is in some of them: two processes of one run must call a case the same.
+    ids=["envoy", "hours", "too large", "milliseconds", "earlier of two", "no times", "long ago", "in 30 h", "none"],
 )
 def test_the_earliest_deadline_counts(headers: dict[str, str], expected: float | None) -> None:
     """Envoy's, gRPC's and the event's own are understood; what is no time is none."""

@@ -40,6 +40,7 @@ class TextTransformer(Transformer):
     max_tokens = 128
     """Tokens of a text that the network sees."""
     labels = ("ham", "spam")
+    imports = ("tokenizers",)
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
