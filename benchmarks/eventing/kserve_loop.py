@@ -32,12 +32,21 @@ def headers_of(record: Any) -> dict[str, str]:
 
 def answer(connection: http.client.HTTPConnection, path: str, record: Any) -> bytes:
     """What the model says to one event."""
-    connection.request("POST", path, record.value, headers_of(record))
-    response = connection.getresponse()
+    try:
+        response = asked(connection, path, record)
+    except (OSError, http.client.HTTPException):  # the server has closed the idle connection; it makes a new one
+        connection.close()
+        response = asked(connection, path, record)
     body = response.read()
     if response.status != OK:
         raise SystemExit(f"the server answers {response.status}: {body.decode(errors='replace')}")
     return body
+
+
+def asked(connection: http.client.HTTPConnection, path: str, record: Any) -> http.client.HTTPResponse:
+    """One request."""
+    connection.request("POST", path, record.value, headers_of(record))
+    return connection.getresponse()
 
 
 def wait_for(host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the fault suite finds its pictures, the scene that its faults are made in, and its table of numbers."""
+"""The scenes that the fault suite makes its faults in, and its table of numbers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import pytest
 
 from headrace.cli.demo_pictures import sample_pictures
 
+from .chain import Chain
 from .scene import Scene
 from .tally import Batch, Row, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from .topics import Topics
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pictures" / "headrace.yaml"
 ROWS: list[Row] = []
@@ -61,12 +64,32 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             made.close()
 
 
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """One `headrace up` for all faults of its parts."""
+    made = Chain(tmp_path_factory.mktemp("chain"))
+    try:
+        made.open()
+        yield made
+    finally:
+        made.close()
+
+
 @pytest.fixture
 def settle(scene: Scene) -> Callable[[Batch, float], Row]:
     """Waits until a batch is settled, keeps its numbers for the table, and asserts what must always hold."""
+    return _settling(scene)
 
+
+@pytest.fixture
+def settle_chain(chain: Chain) -> Callable[[Batch, float], Row]:
+    """The same for the chain."""
+    return _settling(chain)
+
+
+def _settling(topics: Topics) -> Callable[[Batch, float], Row]:
     def settled(batch: Batch, began: float) -> Row:
-        row = scene.settled(batch, began)
+        row = topics.settled(batch, began)
         ROWS.append(row)
         said = f"seed {SEED}\n" + "\n".join(table([row]))
         assert (row.lost, row.twice, row.disordered, row.lag) == (0, 0, 0, 0), said

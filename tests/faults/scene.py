@@ -7,12 +7,10 @@ import resource
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from headrace.eventing.moments import moment_of
 from headrace.local.broker import BrokerSettings
@@ -20,14 +18,13 @@ from headrace.testing.app import until
 from headrace.testing.broker import BrokerProcess
 
 from .receiver import Receiver
-from .tally import GROUP, Batch, Row, count, event, everything, lag
+from .tally import GROUP, Batch, everything
+from .topics import PATIENCE, WAIT, Topics
 
 if TYPE_CHECKING:
+    from collections import Counter
     from pathlib import Path
 
-WAIT = 30.0
-PATIENCE = 180.0
-"""Seconds until all that is to come must have come."""
 APP = """\
 apiVersion: headrace.dev/v1alpha1
 kind: InferenceApp
@@ -105,7 +102,7 @@ class Dispatcher:
                 self._process.wait()
 
 
-class Scene:
+class Scene(Topics):
     """What a fault is made in.
 
     Args:
@@ -118,6 +115,16 @@ class Scene:
         self.receiver = Receiver()
         self.broker = BrokerProcess(folder / "kafka", BrokerSettings(auto_create_topics=False))
         self.dispatchers: list[Dispatcher] = []
+
+    @property
+    def bootstrap(self) -> str:
+        """Where the broker is, dead or alive."""
+        return self.broker.bootstrap
+
+    @property
+    def got(self) -> Counter[str]:
+        """Deliveries by event id."""
+        return self.receiver.got
 
     def open(self) -> None:
         """Start the broker, the sink and two dispatchers; the clocks of all processes can jump."""
@@ -150,28 +157,6 @@ class Scene:
         self.dispatchers.remove(one)
         one.stop()
 
-    def create(self, topic: str, partitions: int) -> None:
-        """Make a topic."""
-        admin = self._admin()  # its answers come as long as it is there
-        admin.create_topics([NewTopic(topic, partitions)])[topic].result(WAIT)
-
-    def delete(self, topic: str) -> None:
-        """Delete a topic."""
-        admin = self._admin()
-        admin.delete_topics([topic])[topic].result(WAIT)
-
-    def publish(self, name: str, events: int, *, poison: int = 0) -> Batch:
-        """Publish events, every ``poison``-th of them such that the sink fails; wait for all acknowledgements."""
-        producer = confluent_kafka.Producer(
-            {"bootstrap.servers": self.broker.bootstrap, "enable.idempotence": True, "log_level": 0}
-        )
-        bad = {number for number in range(events) if poison and number % poison == 1}
-        for number in range(events):
-            producer.produce("in", **event(number, name, poison=number in bad))
-        assert producer.flush(PATIENCE) == 0
-        ids = tuple(f"{name}-{number}" for number in range(events))
-        return Batch(name, ids, frozenset(ids[number] for number in bad))
-
     def until_members(self, count: int) -> None:
         """Wait until the group has this many members, each with partitions."""
         admin = self._admin()
@@ -184,34 +169,9 @@ class Scene:
 
         until(is_so, f"the group has {count} members", PATIENCE)
 
-    def until_delivered(self, batch: Batch, share: float) -> None:
-        """Wait until the sink has got this share of the batch."""
-        most = share * len(batch.ids)
-        got = self.receiver.got
-        until(lambda: sum(one in got for one in batch.ids) >= most, f"{share:.0%} of {batch.name}", PATIENCE)
-
-    def settled(self, batch: Batch, began: float) -> Row:
-        """The numbers once nothing is to come any more, or when patience ends."""
-        rows: list[Row] = []
-
-        def is_over() -> bool:
-            # The broker may be starting, or an offset hang on a transaction.
-            with suppress(confluent_kafka.KafkaException, TimeoutError, KeyError):
-                rows.append(count(self.broker.bootstrap, batch, self.receiver.got, time.monotonic() - began))
-            return bool(rows) and rows[-1].is_over
-
-        with suppress(Exception):  # the last numbers tell more than that time is up
-            until(is_over, f"{batch.name} is settled", PATIENCE)
-        assert rows, "the topics cannot be read"
-        return rows[-1]
-
-    def lag(self) -> int:
-        """Records that are not committed yet."""
-        return lag(self.broker.bootstrap, "in")
-
     def times(self, batch: Batch) -> list[float]:
         """When each answer was produced, by the clock of its dispatcher, in seconds since 1970."""
-        found = [dict(record.headers()) for record in everything(self.broker.bootstrap, "out")]
+        found = [dict(record.headers()) for record in everything(self.bootstrap, "out")]
         ours = [one for one in found if one["ce_causationid"].decode() in batch.ids]
         return [moment_of(one["ce_time"].decode()) or 0.0 for one in ours]
 
@@ -235,6 +195,3 @@ class Scene:
         draft = self._clock.with_suffix(".new")
         draft.write_text(str(seconds))
         draft.replace(self._clock)
-
-    def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
