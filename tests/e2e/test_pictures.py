@@ -230,7 +230,7 @@ def test_a_second_up_on_the_same_home_is_refused(up: AppRunner) -> None:
     """One home has one twin: the second says which process has it and what to do."""
     answer = up.command("up", "-f", str(EXAMPLE), "--port", "0", "--kafka-port", "0")
     assert answer.returncode == 2
-    assert str(up.process.pid) in answer.stderr
+    assert str(up.pid) in answer.stderr
     assert "Traceback" not in answer.stderr
 
 

@@ -68,7 +68,7 @@ def test_the_broker_dies_and_comes_back(tmp_path: Path, example: Path, small_pic
     with running_app(example, home) as app:
         ids = list(app.publish("pictures", *small_pictures).values())
         until(lambda: len(answered(app)) >= 1, "the first is answered")
-        (broker,) = [child for child in psutil.Process(app.process.pid).children() if "broker" in child.cmdline()]
+        (broker,) = [child for child in psutil.Process(app.pid).children() if "broker" in child.cmdline()]
         broker.kill()
         ids += app.publish("pictures", *small_pictures).values()
         until(lambda: len(answered(app)) >= len(ids), "all are answered")

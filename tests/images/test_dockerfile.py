@@ -152,7 +152,7 @@ def test_everything_copied_is_there_and_reaches_the_builder() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["tests/conftest.py", ".git/config", ".venv/bin/python", "examples/pictures/headrace.yaml", ".env",
+    ["tests/conftest.py", ".git/config", ".venv/bin/python", "docs/images.md", ".env",
      "runtime/headrace/.env", "runtime/headrace/cli/__pycache__/main.pyc", "manifests/kustomize/a.yaml", "id_rsa"],
 )  # fmt: skip
 def test_nothing_else_reaches_the_builder(path: str) -> None:

@@ -64,7 +64,8 @@ def _clear(home: Path) -> None:
 
 
 async def _run(app: InferenceApp, home: Path, pictures: list[Path], output: str) -> DemoFacts:
-    from headrace.cli.running import event_line, on_port, twin_of
+    from headrace.cli.running import event_line, on_port
+    from headrace.local.apps import twin_of
     from headrace.local.settings import DEFAULTS
 
     def happened(event: TwinEvent) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, str] = {
     "demo": "The main job on real pictures: from zero replicas to labels, and back to zero.",
+    "init": "Begin a new project: headrace.yaml, classes of your own, tests.",
     "up": "Run the apps of a headrace.yaml on this machine until Ctrl-C.",
     "publish": "Publish files as CloudEvents to a Kafka topic, one event a file.",
     "results": "Print the results of a topic, live with --follow.",

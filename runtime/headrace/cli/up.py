@@ -37,7 +37,8 @@ def up(
     Renders the Kubernetes manifests and runs those: an embedded Kafka broker, an HTTP ingress, the dispatcher, and
     model servers that start with the first event and go again when none comes. No cluster, no Docker.
     """
-    from headrace.cli.running import event_line, twin_of
+    from headrace.cli.running import event_line
+    from headrace.local.apps import twin_of
     from headrace.local.settings import DEFAULTS
     from headrace.local.state import Home
     from headrace.manifests.loading import load_apps

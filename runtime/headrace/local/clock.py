@@ -29,3 +29,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Come back after ``seconds``."""
         await asyncio.sleep(seconds)
+
+
+SYSTEM_CLOCK = SystemClock()
+"""For everybody whom nobody gives another."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from headrace.local.activator import Activator
 from headrace.local.autoscaler import Autoscaler, Load
-from headrace.local.clock import SystemClock
+from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.replicas import ReplicaSet
 from headrace.local.status import ServiceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headrace.local.clock import Clock
     from headrace.local.replica import Ground
     from headrace.local.resources import Service
     from headrace.local.status import TwinEvent
@@ -30,6 +31,7 @@ class RunningService:
         hosts: Names that the ingress knows it by.
         on_event: Is told of every start and end of a replica.
         template: What its replicas are forked from; opened and closed with it.
+        clock: Tells the autoscaler the time.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class RunningService:
         hosts: tuple[str, ...],
         on_event: Callable[[TwinEvent], None],
         template: Template | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        settings, scale, clock = ground.settings, ground.service.scale, SystemClock()
+        settings, scale = ground.settings, ground.service.scale
         self.address = address
         self.hosts = hosts
         self._ground = ground

@@ -11,6 +11,7 @@ from opentelemetry import trace
 
 from headrace.eventing.kafka.environment import VARIABLES
 from headrace.local.children import Started
+from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
 from headrace.local.ingress import Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from typing_extensions import Self
 
+    from headrace.local.clock import Clock
     from headrace.local.resources import Name, Service, Topic, Workload
     from headrace.local.state import RunningApp
 
@@ -64,6 +66,7 @@ class Twin:
         echo: Called with every line that a container writes, ``replica-name | line``.
         on_event: Called with everything that happens, on the event loop.
         create_topics: Awaited with the broker's address and the topics before anything that needs them starts.
+        clock: Tells the autoscalers the time.
 
     Raises:
         ConfigurationError: a resource lacks a field; every one is named. Nothing has started.
@@ -83,6 +86,7 @@ class Twin:
         echo: Callable[[str], None] | None = None,
         on_event: Callable[[TwinEvent], None] | None = None,
         create_topics: Callable[[str, tuple[Topic, ...]], Awaitable[None]] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.plan = plan(resources)
         """What the resources mean here."""
@@ -102,6 +106,7 @@ class Twin:
         self._echo = echo
         self._on_event = on_event or (lambda _: None)
         self._create_topics = create_topics
+        self._clock = clock
         self._services: list[RunningService] = []
         self._supervisors: list[tuple[Workload, Supervisor]] = []
         self._ending = AsyncExitStack()
@@ -274,6 +279,7 @@ class Twin:
         return RunningService(
             ground,
             template=template,
+            clock=self._clock,
             address=around.addresses[service.name],
             hosts=public_hosts(service.names),
             on_event=self._on_event,

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,7 +48,8 @@ class AppRunner:
     """A running ``headrace up``, as a user in another terminal sees it."""
 
     home: Path
-    process: subprocess.Popen[bytes]
+    pid: int
+    """The process that the twin runs in."""
     environment: dict[str, str]
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +83,44 @@ class AppRunner:
         """Services with their replicas, and the dispatchers."""
         found: dict[str, Any] = json.loads(self.succeed("status", "--output", "json"))
         return found
+
+    def replicas(self) -> dict[str, int]:
+        """How many processes each service has, by its name: ``picture-labels-predictor``."""
+        with urllib.request.urlopen(self.state()["ingress"], timeout=PATIENCE) as response:  # noqa: S310  # http://127.0.0.1
+            found = json.load(response)
+        return {service["name"]: len(service["replicas"]) for service in found["services"]}
+
+    def post(self, app: str, path: str, value: Any) -> Any:
+        """The JSON answer of an app to a JSON request at the ingress; wakes it where it has no replica.
+
+        Args:
+            app: Its name.
+            path: ``/v1/models/NAME:predict``, for example.
+            value: What is sent.
+
+        Raises:
+            HeadraceError: there is no such app, or the answer's status is no 2xx; with what it said.
+        """
+        state = self.state()
+        namespaces = {known["name"]: known["namespace"] for known in state["apps"]}
+        if app not in namespaces:
+            raise HeadraceError(f"There is no app {app!r}", hint=f"here are {', '.join(namespaces)}")
+        named = {"Host": f"{app}.{namespaces[app]}.localhost", "Content-Type": "application/json"}
+        request = urllib.request.Request(state["ingress"] + path, json.dumps(value).encode(), named)  # noqa: S310  # as above
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310  # as above
+                return json.load(response)
+        except urllib.error.HTTPError as fault:
+            with fault:
+                raise HeadraceError(f"{app}{path} answered {fault.code}: {fault.read().decode()}") from fault
+
+    def until_zero(self) -> None:
+        """Wait until no service has a replica.
+
+        Raises:
+            DeadlineExceededError: one has one all the time.
+        """
+        until(lambda: not any(self.replicas().values()), "no service has a replica")
 
     def publish(self, topic: str, *files: Path, **options: str) -> dict[str, str]:
         """Publish files; file name -> event id."""
@@ -133,7 +174,7 @@ def running_app(file: Path, home: Path, **environment: str) -> Iterator[AppRunne
         until(lambda: (home / "state.json").exists() or process.poll() is not None, "headrace up is up")
         if process.poll() is not None:
             raise HeadraceError(f"headrace up has ended: {log.read_text()}")
-        yield AppRunner(home, process, around)
+        yield AppRunner(home, process.pid, around)
     finally:
         process.terminate()
         try:

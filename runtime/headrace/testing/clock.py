@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from contextlib import suppress
 
 
 class InstantClock:
@@ -30,3 +33,49 @@ class InstantClock:
         self.slept.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
+
+
+class ForwardClock:
+    """The machine's clock, which a test can put forward: whoever sleeps on it wakes as if the time had passed.
+
+    A :class:`headrace.local.clock.Clock`; it may be put forward from another thread than those that sleep.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._lock = threading.Lock()
+        self._sleeping: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic() + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        """Be this much later at once.
+
+        Raises:
+            ValueError: less than 0: time does not go back.
+        """
+        if seconds < 0:
+            raise ValueError(f"A clock cannot go {seconds} s forward")
+        with self._lock:
+            self._ahead += seconds
+            for loop, woken in self._sleeping:
+                with suppress(RuntimeError):  # a loop that is closed sleeps no more
+                    loop.call_soon_threadsafe(woken.set)
+
+    async def sleep(self, seconds: float) -> None:
+        """Come back after ``seconds`` of this clock."""
+        end = self.now() + seconds
+        woken = asyncio.Event()
+        sleeper = (asyncio.get_running_loop(), woken)
+        with self._lock:
+            self._sleeping.add(sleeper)
+        try:
+            while (left := end - self.now()) > 0:
+                woken.clear()
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(woken.wait(), left)
+        finally:
+            with self._lock:
+                self._sleeping.discard(sleeper)
