@@ -95,7 +95,7 @@ class Chain(Topics):
         """The processes of one kind that run now."""
         if kind == "broker":
             children = psutil.process_iter(["pid", "ppid", "cmdline"])  # one that has just gone has no command line
-            ours = [child.info for child in children if child.info["ppid"] == self._up.process.pid]
+            ours = [child.info for child in children if child.info["ppid"] == self._up.pid]
             return [child["pid"] for child in ours if kind in (child["cmdline"] or ())]
         status = self._up.status()
         replicas = [r["pid"] for s in status["services"] if s["name"].endswith(kind) for r in s["replicas"]]
