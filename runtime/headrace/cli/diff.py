@@ -53,6 +53,7 @@ def compare_places(
     before: str,
     after: str,
     *,
+    names: tuple[str, str] | None = None,
     kafka: str | None,
     tolerance: tuple[float, float] = (1e-6, 1e-4),
     gate: str | None,
@@ -70,7 +71,10 @@ def compare_places(
 
     conditions = parse_gate(gate) if gate else ()
     found = compare(
-        answers_at(before, kafka), answers_at(after, kafka), names=(before, after), tolerance=Tolerance(*tolerance)
+        answers_at(before, kafka),
+        answers_at(after, kafka),
+        names=names or (before, after),
+        tolerance=Tolerance(*tolerance),
     )
     if html:
         _write_page(html, found, conditions)

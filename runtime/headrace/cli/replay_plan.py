@@ -15,14 +15,14 @@ from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.topics import create_topics
 from headrace.eventing.replay.files import source_of
 from headrace.eventing.replay.places.place import place_of
-from headrace.eventing.replay.plan import Plan
+from headrace.eventing.replay.plan import Plan, ServedModel
 from headrace.eventing.replay.ranges import find_ranges, first_chosen, limited
 from headrace.eventing.replay.store import RunTopics
 from headrace.local.state import Home
 
 if TYPE_CHECKING:
     from headrace.eventing.kafka.settings import KafkaSettings
-    from headrace.eventing.replay.plan import ServedModel
+    from headrace.eventing.replay.plan import Rival
     from headrace.local.state import RunningApp, State
 
 
@@ -52,6 +52,8 @@ class Target:
     app: str | None
     url: str | None
     model: ServedModel | None
+    rival: Rival | None
+    """Who answers the same events, to be compared with."""
     dry: bool
     """Nobody: the events are counted."""
 
@@ -71,7 +73,9 @@ class Manner:
     rate: str | None
     speed: float | None
     ordering: str
-    concurrency: int
+    concurrency: int | None
+    """None for as many as two requests hold, at least 16."""
+    batch: int | None
     strict: bool
 
 
@@ -98,7 +102,8 @@ def new_plan(asked: Asked) -> Plan:
     plan = _sourced(plan, asked.part, asked.kafka)
     if asked.target.dry:
         return plan
-    return _answering(_targeted(plan, asked.target), asked.answers, asked.kafka)
+    plan = replace(_targeted(plan, asked.target), rival=asked.target.rival)
+    return _answering(plan, asked.answers, asked.kafka)
 
 
 def _refuse_contradictions(asked: Asked) -> None:
@@ -130,7 +135,8 @@ def _paced(asked: Asked) -> Plan:
         rate=rate_of(manner.rate, "--rate") if manner.rate else 0.0,
         speed=manner.speed or 0.0,
         ordering=manner.ordering,
-        concurrency=manner.concurrency,
+        concurrency=manner.concurrency or max(16, 2 * (manner.batch or 1)),
+        batch=manner.batch or 0,
         strict=manner.strict,
     )
 
@@ -172,13 +178,40 @@ def _targeted(plan: Plan, target: Target) -> Plan:
         if not target.url.startswith(("http://", "https://")):
             raise ConfigurationError(f"--to {target.url!r} is no URL", hint="such as http://127.0.0.1:8080/")
         return replace(plan, target=target.url)
+    app = _app(running_twin(), target.app)
+    return replace(plan, target=app_url(app.name), identity=(app.namespace, app.name, app.name, ""))
+
+
+def app_url(name: str) -> str:
+    """Where an app of the running twin takes events.
+
+    Raises:
+        ConfigurationError: there is no such app, or nothing runs.
+    """
     twin = running_twin()
-    app = _app(twin, target.app)
-    return replace(
-        plan,
-        target=f"{twin.ingress}/{app.namespace}/{app.name}/",
-        identity=(app.namespace, app.name, app.name, ""),
-    )
+    app = _app(twin, name)
+    return f"{twin.ingress}/{app.namespace}/{app.name}/"
+
+
+def served(
+    predictor: str | None, model: str | None, transformer: str | None, environment: list[str] | None
+) -> ServedModel | None:
+    """The model that is started for the run alone; None where no class is given.
+
+    Raises:
+        ConfigurationError: there is no class for the other options, or a variable cannot be read.
+    """
+    if predictor is None:
+        if model or transformer or environment:
+            raise ConfigurationError(
+                "--model, --transformer and --env belong to a model class", hint="give it with --class"
+            )
+        return None
+    variables = [text.partition("=") for text in environment or ()]
+    if wrong := [name for name, sign, _ in variables if not sign or not name]:
+        raise ConfigurationError(f"--env {wrong[0]!r} is no variable", hint="write HEADRACE_AUTOCAST=bf16")
+    told = tuple((name, value) for name, _, value in variables)
+    return ServedModel(predictor, model or "", transformer or "", told)
 
 
 def _app(twin: State, name: str | None) -> RunningApp:
@@ -219,4 +252,4 @@ def _live_topics() -> set[str]:
     return {app.results for app in running.apps} if running else set()
 
 
-__all__ = ["Answers", "Asked", "Manner", "Part", "Target", "new_plan"]
+__all__ = ["Answers", "Asked", "Manner", "Part", "Target", "app_url", "new_plan", "served"]

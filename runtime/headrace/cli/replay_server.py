@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from headrace.errors import ModelLoadError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from headrace.eventing.replay.plan import ServedModel
@@ -38,22 +39,24 @@ def served(model: ServedModel, folder: Path) -> Iterator[str]:
     """
     with ExitStack() as stack:
         weights = ("--model", model.uri) if model.uri else ()
-        url = stack.enter_context(_server("predictor", folder, "--class", model.predictor, *weights))
+        variables = dict(model.environment)
+        url = stack.enter_context(_server("predictor", folder, variables, "--class", model.predictor, *weights))
         if model.transformer:
             beside = url.removeprefix("http://")
             url = stack.enter_context(
-                _server("transformer", folder, "--class", model.transformer, "--predictor-host", beside)
+                _server("transformer", folder, variables, "--class", model.transformer, "--predictor-host", beside)
             )
         yield f"{url}/"
 
 
 @contextmanager
-def _server(part: str, folder: Path, *arguments: str) -> Iterator[str]:
+def _server(part: str, folder: Path, variables: Mapping[str, str], *arguments: str) -> Iterator[str]:
     place = ("--host", "127.0.0.1", "--http-port", "0", "--enable-grpc", "false")
     log = folder / f"{part}.log"
     with log.open("wb") as file:
         command = [sys.executable, "-m", "headrace.cli.main", "serve", "--name", "replay", *place, *arguments]
-        process = subprocess.Popen(command, stdout=file, stderr=file)  # noqa: S603  # the user's own class
+        environment = {**os.environ, **variables}
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)  # noqa: S603  # the user's own class
     try:
         yield _ready(part, process, log)
     finally:

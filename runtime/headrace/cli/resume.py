@@ -1,4 +1,4 @@
-"""``headrace resume``: a paused app gets its events again."""
+"""``headrace resume``: a paused app or replay gets its events again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.pause import check_app
+from headrace.cli.pause import check_app, run_pause_file
 from headrace.cli.target import running_twin
 from headrace.errors import UnavailableError
 from headrace.local.state import Home
 
 
-def resume(app: Annotated[str, typer.Argument(help="Name of the app.")]) -> None:
-    """Let an app have its events again after `headrace pause`, the oldest first."""
-    file = Home.of().pause_file(app)
+def resume(app: Annotated[str, typer.Argument(help="Name of the app, or id of a replay.")]) -> None:
+    """Let an app, or a replay, have its events again after `headrace pause`, the oldest first."""
+    of_run = run_pause_file(app)
+    file = of_run or Home.of().pause_file(app)
     if not file.exists():  # also what a twin left that is down can be resumed
-        check_app(running_twin(), app)
+        if of_run is None:
+            check_app(running_twin(), app)
         typer.echo(f"{app} was not paused")
         return
     try:

@@ -53,6 +53,7 @@ class Receiver:
     """An HTTP server that answers every event with its own data, in upper case, and remembers the ids it got."""
 
     def __init__(self) -> None:
+        self.change: Callable[[bytes], bytes] = bytes.upper
         self.got: list[str] = []
         self.marks: set[str] = set()
         self.url = ""
@@ -63,7 +64,7 @@ class Receiver:
             return web.json_response({"ready": True})
         self.got.append(request.headers["ce-id"])
         self.marks.add(request.headers.get("ce-hrreplay", ""))
-        return web.Response(body=(await request.read()).upper(), content_type="text/plain")
+        return web.Response(body=self.change(await request.read()), content_type="text/plain")
 
 
 @contextmanager

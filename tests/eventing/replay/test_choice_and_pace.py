@@ -75,3 +75,11 @@ def test_the_original_timing_is_kept(speed: float, times: list[float]) -> None:
 def test_as_it_comes_waits_for_nothing() -> None:
     """No pace of its own."""
     assert played(AsItComes(), [record(n) for n in range(3)]) == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("pace", [FixedRate(10), OriginalTiming(10)])
+def test_what_a_pause_took_is_not_caught_up(pace: Pace) -> None:
+    """Right after a minute's pause the next event has its gap before it, as without."""
+    pace.gone(record(0, 1000), 100.0)
+    pace.stood(60.0)
+    assert pace.wait(record(1, 2000), 160.0) == pytest.approx(0.1)

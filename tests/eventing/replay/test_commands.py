@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import psutil
 import pytest
+from tests.eventing.replay.conftest import receiving
 
 from headrace.cli.main import main
 from headrace.eventing.codec.kafka import read_record
@@ -20,6 +22,7 @@ from headrace.eventing.kafka.reader import read_topic
 from headrace.eventing.kafka.topics import TopicSpec, create_topics, group_progress
 from headrace.eventing.log import Partition
 from headrace.eventing.replay.places.place import place_of
+from headrace.local.state import Home, RunningApp, State, created
 from headrace.testing.broker import running_broker
 
 if TYPE_CHECKING:
@@ -147,17 +150,79 @@ def test_a_run_is_compared_with_an_earlier_one(headrace: Headrace, receiver: Rec
     assert "40 events answered by both; 0 by A alone, 0 by B alone" in said
     assert "99 %" in said
     assert headrace.run(*replay, "--results", f"compared-{receiver.url[-6:-1]}", "--against", first)[0] == 0
-    code, _, told = headrace.run(*replay, "--against", first)
-    assert (code, "they go nowhere" in told) == (2, True)
+    assert headrace.run(*replay, "--against", first)[0] == 0, "without a place of their own, the run keeps its answers"
+
+
+def test_another_revision_answers_the_same_events(headrace: Headrace, receiver: Receiver) -> None:
+    """``--against URL``: both get the same events, marked as two runs, and what differs is told by name."""
+    replay = ("replay", "--topic", "calls", "--sample", "30%", "--to", receiver.url)
+    with receiving() as other:
+        other.change = lambda data: data.upper() + b"!"
+        code, said, told = headrace.run(*replay, "--against", other.url, "--gate", "changed=0", "--output", "json")
+        assert code == 1, told
+        assert sorted(receiver.got) == sorted(other.got)
+        (mark,), (other_mark,) = receiver.marks, other.marks
+        assert other_mark == f"{mark}-against"
+        *_, found = map(orjson.loads, said.splitlines())
+        assert (found["both"], found["counts"]["changed"], found["a"]) == (len(other.got), len(other.got), other.url)
+        seen = len(other.got)
+        assert headrace.run("replay", "--resume", mark, "--output", "json")[0] == 0, "compared again, without the gate"
+        assert len(other.got) == seen, "nobody is asked twice"
+
+
+def test_an_app_that_is_up_answers_both_ways(headrace: Headrace, receiver: Receiver, kafka: str) -> None:
+    """``--app`` and ``--against app:NAME`` find the ingress of the running twin; its live topic is not written to."""
+    home, here = Home.of(), os.getpid()
+    with receiving() as other:
+        other.change = bytes.lower
+        apps = (RunningApp("new", "ns", ("calls",), "live"), RunningApp("old", "ns", ("calls",), "live"))
+        address = receiver.url.rstrip("/")
+        home.write(State(here, created(here) or 0, kafka, address, address, "", "", apps))
+        code, said, told = headrace.run("replay", "--app", "new", "--limit", "9", "--against", "app:old")
+        assert code == 0, told
+        assert f"{address}/ns/new/" in told
+        assert "same" in said
+        assert len(receiver.got) == 18
+        for words, says in (
+            (("--app", "none"), "has no app 'none'"),
+            (("--app", "new", "--against", "app:none"), "has no app 'none'"),
+            (("--app", "new", "--results", "live"), "has the answers of a running app"),
+        ):
+            code, _, told = headrace.run("replay", "--topic", "calls", *words)
+            assert (code, says in told) == (2, True), told
+        assert headrace.run("replay", "--app", "new", "--limit", "2", "--results", "live", "--live")[0] == 0
+
+
+def test_a_run_is_paused_and_goes_on(headrace: Headrace, receiver: Receiver) -> None:
+    """``headrace pause RUN`` holds the rest back in the running process, ``resume`` lets it go: each event once."""
+    process = headrace.start("replay", "--topic", "calls", "--to", receiver.url, "--rate", "60/s", "--output", "json")
+    assert process.stderr is not None
+    run = process.stderr.readline().split()[1].rstrip(":")
+    _wait_for(receiver, 5, process)
+    assert "is paused" in headrace.run("pause", run)[1]
+    seen, since, deadline = len(receiver.got), time.monotonic(), time.monotonic() + PATIENCE
+    while time.monotonic() - since < 1:
+        assert time.monotonic() < deadline
+        if len(receiver.got) != seen:
+            seen, since = len(receiver.got), time.monotonic()
+    assert seen < EVENTS
+    assert process.poll() is None
+    assert "goes on" in headrace.run("resume", run)[1]
+    said, told = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, summary(said)["answered"]) == (0, EVENTS), told
+    assert len(receiver.got) == EVENTS
 
 
 MODEL = """
+import os
+
 from kserve import Model
 
 
 class Shout(Model):
     def predict(self, payload, headers=None):
-        return {"predictions": [str(item).upper() for item in payload["instances"]]}
+        told = os.environ.get("TOLD", "")
+        return {"predictions": [{"label": str(item).upper() + told} for item in payload["instances"]]}
 """
 
 
@@ -174,10 +239,14 @@ def test_a_model_is_started_for_the_run_alone(headrace: Headrace, tmp_path: Path
     code, said, told = headrace.run(*order, "--class", f"{tmp_path}/shout.py:Whisper")
     assert (code, "The predictor of this replay did not start" in told, "Whisper" in told) == (1, True, True), told
     results.unlink(missing_ok=True)
-    code, said, told = headrace.run(*order, "--class", f"{tmp_path}/shout.py:Shout")
+    shout = f"{tmp_path}/shout.py:Shout"
+    code, said, told = headrace.run(
+        *order, "--class", shout, "--env", "TOLD=!", "--against", f"class:{shout}", "--against-env", "TOLD=?"
+    )
     assert code == 0, told
     assert "1 answered, 0 failed" in said
-    assert orjson.loads(results.read_bytes())["data"] == {"predictions": ["CALL"]}
+    assert orjson.loads(results.read_bytes())["data"] == {"predictions": [{"label": "CALL!"}]}
+    assert "CALL? -> CALL!" in said
     assert set(psutil.Process().children(recursive=True)) <= before, "the server is gone"
 
 
@@ -234,6 +303,9 @@ def test_time_and_group_bound_a_range(headrace: Headrace, kafka: str) -> None:
         (("--topic", "calls", "--dead-letters", "--to", "http://127.0.0.1:1/"), "are two topics"),
         (("--topic", "calls", "--attribute", "a=b", "--to", "http://127.0.0.1:1/"), "for the files of a folder"),
         (("--topic", "calls", "--model", "file:///x", "--to", "http://127.0.0.1:1/"), "give it with --class"),
+        (("--topic", "calls", "--env", "A=1", "--to", "http://127.0.0.1:1/"), "give it with --class"),
+        (("--topic", "calls", "--class", "a:B", "--env", "A"), "is no variable"),
+        (("--topic", "calls", "--against", "f.jsonl", "--against-env", "A=1"), "are of a model class"),
         (("--topic", "calls", "--gate", "flips<1%", "--to", "http://127.0.0.1:1/"), "--against PLACE"),
         (("--resume", "r1"), "There is no run 'r1'"),
     ],

@@ -167,6 +167,19 @@ def test_bad_records_are_set_aside(recording: Callable[[int], Path], tmp_path: P
     assert {letter["hrreason"] for letter in aside} == {"invalid", "rejected"}
 
 
+def test_a_paused_run_gives_nothing(recording: Callable[[int], Path], tmp_path: Path) -> None:
+    """While it is paused no event goes out; afterwards each does."""
+    folder, sink, looks = tmp_path / "run", MemorySink(echo), iter([False, *[True] * 40])
+    order = plan(recording(50), folder, speed=100.0)
+
+    async def life() -> Outcome:
+        return await run(order, folder, NOWHERE, stop=asyncio.Event(), sink=sink, paused=lambda: next(looks, False))
+
+    outcome = asyncio.run(asyncio.wait_for(life(), 60))
+    assert (outcome.complete, outcome.tally.answered, len(sink.got)) == (True, 50, 50)
+    assert next(looks, None) is None, "it was asked all along"
+
+
 def test_a_strict_run_ends_with_the_first_bad_record(recording: Callable[[int], Path], tmp_path: Path) -> None:
     """With ``strict`` a failure is an error, and the run can be taken up again."""
     folder = tmp_path / "run"

@@ -81,6 +81,7 @@ class ReplayLog:
         choice: Which events.
         pace: How fast.
         elapsed: Milliseconds that the receiver took for the event of this id; None where nobody measured.
+        paused: Whether nothing is to be given now.
         clock: Time.
     """
 
@@ -93,6 +94,7 @@ class ReplayLog:
         choice: Choice | None = None,
         pace: Pace | None = None,
         elapsed: Callable[[str], float | None] = lambda _: None,
+        paused: Callable[[], bool] = lambda: False,
         clock: Clock | None = None,
     ) -> None:
         self._run = run
@@ -101,6 +103,7 @@ class ReplayLog:
         self._choice = choice or Choice()
         self._pace = pace or AsItComes()
         self._elapsed = elapsed
+        self._is_paused = paused
         self._clock = clock or SystemClock()
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="replay-read")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="replay-write")
@@ -126,7 +129,12 @@ class ReplayLog:
         listener.assigned({partition: self._progress.get(partition) for partition in partitions})
 
     async def poll(self, most: int) -> Sequence[Record]:
-        """The next records that the pace lets go."""
+        """The next records that the pace lets go; while the run is paused none."""
+        if self._is_paused():
+            began = self._clock.monotonic()
+            await self._clock.sleep(GLANCE)
+            self._pace.stood(self._clock.monotonic() - began)
+            return []
         if not self._exhausted and len(self._ahead) < most:
             await _in(self._reading, self._read_ahead)
         records = self._due(most)

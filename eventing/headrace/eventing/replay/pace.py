@@ -22,6 +22,9 @@ class Pace(Protocol):
     def gone(self, record: Record, now: float) -> None:
         """The record goes now."""
 
+    def stood(self, seconds: float) -> None:
+        """The run was paused for so long: nothing is to be caught up."""
+
 
 class AsItComes:
     """As fast as the receiver takes them: the dispatcher's concurrency is the only bound."""
@@ -31,6 +34,9 @@ class AsItComes:
         return 0.0
 
     def gone(self, record: Record, now: float) -> None:
+        """No matter."""
+
+    def stood(self, seconds: float) -> None:
         """No matter."""
 
 
@@ -53,6 +59,11 @@ class FixedRate:
         """The next turn comes one interval later; what a slow receiver made late is caught up for a second at most."""
         due = now if self._next is None else max(self._next, now - 1.0)
         self._next = due + self._interval
+
+    def stood(self, seconds: float) -> None:
+        """Its turn comes later by as much."""
+        if self._next is not None:
+            self._next += seconds
 
 
 class OriginalTiming:
@@ -77,3 +88,8 @@ class OriginalTiming:
         """The first one sets the origin."""
         if self._origin is None and record.timestamp >= 0:
             self._origin = (now, record.timestamp)
+
+    def stood(self, seconds: float) -> None:
+        """Its origin moves by as much."""
+        if self._origin is not None:
+            self._origin = (self._origin[0] + seconds, self._origin[1])

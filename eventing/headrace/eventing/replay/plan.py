@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from headrace.eventing.replay.pace import Pace
     from headrace.eventing.replay.source import Source
     from headrace.eventing.replay.store import Store
+
+RIVAL = "-against"
+"""What the id of a rival's run ends with."""
+ANSWERS = "answers.jsonl"
+"""In a run's folder, its answers where the user names no place for them and they are to be compared."""
+RIVAL_ANSWERS = "against.jsonl"
+"""In a run's folder, the answers of its rival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,19 @@ class ServedModel:
     """Where its files are; empty for none."""
     transformer: str = ""
     """``MODULE:CLASS`` of what stands before it; empty for none."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables that its process has beside those of the replay's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Who answers the same events once more, to be compared with."""
+
+    name: str
+    """As the user called it."""
+    target: str = ""
+    """URL; empty where ``served`` says who answers."""
+    served: ServedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +97,33 @@ class Plan:
     """Neither for answers that are counted and dropped."""
     ordering: str = "none"
     concurrency: int = 16
+    batch: int = 0
+    """Most events in one request; 0 for each in its own."""
     timeout: float = 60.0
     """Seconds for one answer."""
     attempts: int = 5
     identity: tuple[str, str, str, str] = ("", "replay", "replay", "")
     """Namespace, app, model and version, for answers that the receiver does not name itself."""
+    rival: Rival | None = None
+    """Who else answers, after this run."""
     strict: bool = False
     """End with the first event that fails for good."""
     started: str = field(default="")
     """RFC 3339."""
+
+    def of_rival(self, folder: Path) -> Plan:
+        """The same events to the rival; its answers are kept in the run's folder."""
+        assert self.rival is not None
+        return replace(
+            self,
+            run=f"{self.run}{RIVAL}",
+            target=self.rival.target,
+            served=self.rival.served,
+            results_topic="",
+            results_file=str(folder / RIVAL_ANSWERS),
+            rival=None,
+            strict=False,
+        )
 
     def choice(self) -> Choice:
         """Which events."""
@@ -121,6 +159,13 @@ class Plan:
             return TopicStore(kafka, self.run, RunTopics.beside(self.results_topic))
         results = Path(self.results_file) if self.results_file else None
         return FileStore(results, folder / "rejected.jsonl", folder / "progress.json")
+
+
+def _served(kept: dict[str, Any] | None) -> ServedModel | None:
+    if kept is None:
+        return None
+    environment = tuple((name, value) for name, value in kept.pop("environment", ()))
+    return ServedModel(**kept, environment=environment)
 
 
 class Runs:
@@ -164,8 +209,10 @@ class Runs:
         ranges = tuple(Range(**part) for part in kept.pop("ranges"))
         identity = tuple(kept.pop("identity"))
         attributes = tuple((name, text) for name, text in kept.pop("attributes"))
-        served = ServedModel(**model) if (model := kept.pop("served")) else None
-        return Plan(**kept, ranges=ranges, identity=identity, served=served, attributes=attributes)
+        served, rival = _served(kept.pop("served")), kept.pop("rival", None)
+        if rival:
+            rival = Rival(**{**rival, "served": _served(rival["served"])})
+        return Plan(**kept, ranges=ranges, identity=identity, served=served, attributes=attributes, rival=rival)
 
     def names(self) -> list[str]:
         """The ids of all runs."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import PermanentError
+from headrace.eventing.batches import BatchLimits
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.http_sink import HttpSink
 from headrace.eventing.replay.log import ReplayLog, Tally
@@ -45,6 +46,7 @@ async def run(
     *,
     stop: asyncio.Event,
     progress: Callable[[Tally], None] = lambda _: None,
+    paused: Callable[[], bool] = lambda: False,
     sink: Sink | None = None,
     clock: Clock | None = None,
 ) -> Outcome:
@@ -56,6 +58,7 @@ async def run(
         kafka: The cluster; the same in every life of a run.
         stop: Ends it early: what is under way is finished and kept.
         progress: Told now and then how far it is.
+        paused: Asked often: while it says so, nothing new is sent, and the pace does not run on.
         sink: The receiver; None for the plan's target.
         clock: Time.
 
@@ -72,10 +75,11 @@ async def run(
         choice=plan.choice(),
         pace=plan.pace(),
         elapsed=receiver.take,
+        paused=paused,
         clock=clock,
     )
     ending = asyncio.Event()
-    dispatching = asyncio.ensure_future(Dispatcher(log, receiver, _settings(plan), clock).run(ending))
+    dispatching = asyncio.ensure_future(Dispatcher(log, receiver, _settings(plan), clock, paused=paused).run(ending))
     watching = asyncio.ensure_future(_watch(log, stop, progress, strict=plan.strict))
     try:
         waited: set[asyncio.Future[Any]] = {dispatching, watching}
@@ -108,4 +112,5 @@ def _settings(plan: Plan) -> DispatchSettings:
         ordering=plan.ordering,  # type: ignore[arg-type]  # one of the three words, checked where it was given
         concurrency=plan.concurrency,
         retry=RetryPolicy(attempts=plan.attempts),
+        batch=BatchLimits(plan.batch) if plan.batch else None,
     )
