@@ -11,7 +11,7 @@ import orjson
 import pytest
 from tests.eventing.test_dispatch import ECHO, World, dispatch, event, headers, published, wait_for
 
-from headrace.cli.dispatch import bounds
+from headrace.cli.dispatch import Bounds, bounds
 from headrace.errors import DeadlineExceededError, UnavailableError
 from headrace.eventing.batches import BatchLimits, replies
 from headrace.eventing.codec.http import write_batch
@@ -271,21 +271,23 @@ def test_with_batches_the_bound_rises_by_a_batch_until_the_receiver_objects() ->
 @pytest.mark.parametrize(
     ("scale", "trigger", "expected"),
     [
-        ({}, {}, (16, 16)),
-        ({"max": 4}, {}, (32, 32)),
-        ({}, {"batch": {}}, (64, 64)),
-        ({"target": 100}, {"batch": {}}, (100, 100)),
-        ({"max": 4}, {"batch": {"size": 8}}, (32, 256)),
-        ({"max": 3, "target": 2}, {"batch": {"size": 100}}, (200, 1600)),
+        ({}, {}, (16, 16, 8)),
+        ({"max": 4}, {}, (32, 32, 8)),
+        ({"target": 1}, {}, (16, 16, 8)),
+        ({"max": 4, "target": 10}, {}, (40, 40, 10)),
+        ({}, {"batch": {}}, (64, 64, 256)),
+        ({"target": 100}, {"batch": {}}, (100, 100, 3200)),
+        ({"max": 4}, {"batch": {"size": 8}}, (32, 256, 64)),
+        ({"max": 3, "target": 2}, {"batch": {"size": 100}}, (200, 1600, 800)),
     ],
 )
 def test_a_dispatcher_begins_with_what_one_replica_can_use(
-    scale: dict[str, int], trigger: dict[str, Any], expected: tuple[int, int]
+    scale: dict[str, int], trigger: dict[str, Any], expected: tuple[int, int, int]
 ) -> None:
     """By default one replica gets two batches of events; several may get as many requests as scale them up."""
     spec = {"predictor": {"class": "m.py:M", "scale": scale}, "trigger": {"topic": "in", **trigger}}
     app = {"apiVersion": "headrace.dev/v1alpha1", "kind": "InferenceApp", "metadata": {"name": "a"}, "spec": spec}
-    assert bounds(*parse_apps(orjson.dumps(app).decode(), "here")) == expected
+    assert bounds(*parse_apps(orjson.dumps(app).decode(), "here")) == Bounds(*expected)
 
 
 def _message(events: Sequence[CloudEvent]) -> tuple[Any, bytes]:

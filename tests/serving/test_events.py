@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from headrace.errors import InvalidInputError, TemporaryError
+from headrace.eventing import replicas
 from headrace.eventing.codec import json_format
 from headrace.eventing.event import CloudEvent
 from headrace.eventing.results import ERROR_TYPE, RESULT_TYPE, is_error, read_problem
@@ -228,3 +229,18 @@ def test_events_are_counted_by_outcome(serving: Callable[..., Any]) -> None:
     page = serving(Echo("m"), use)
     assert 'headrace_events_total{model="m",outcome="result"} 1.0' in page
     assert 'headrace_events_total{model="m",outcome="invalid-input"} 2.0' in page
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (EVENT, b"{}"),
+        ({"content-type": "application/cloudevents+json"}, b'{"specversion":"1.0","id":"1","source":"/s","type":"t"}'),
+        ({"content-type": "application/cloudevents-batch+json"}, b"[]"),
+        ({"content-type": "application/cloudevents-batch+json", "traceparent": f"00-{1:032x}-{2:016x}-01"}, b"[]"),
+    ],
+)
+def test_answers_to_events_name_the_replica(serving: Callable[..., Any], headers: dict[str, str], body: bytes) -> None:
+    """A dispatcher counts the replicas that are ready by it."""
+    given = serving(Echo("m"), lambda server: server.ask("POST", "/", body, headers))
+    assert given.headers[replicas.HEADER] == replicas.own_name()

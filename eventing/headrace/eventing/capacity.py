@@ -5,6 +5,8 @@ answer in time. Waiting times say nothing here: they grow with every request tha
 with every request that an autoscaler has to see before it brings another replica. A bound that fell with them would
 keep the GPU half empty and the replicas few (docs/decisions/0015-capacity-and-batches.md).
 
+Beside it stands what is known of the replicas (``headrace.eventing.replicas``): the lower of both holds.
+
 The bound counts events, not requests: a request with a batch of 32 is the work of 32.
 """
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.eventing.clock import Clock
+    from headrace.eventing.replicas import Replicas
     from headrace.eventing.sink import Reply
 
 DECREASE = 0.5
@@ -41,7 +44,8 @@ class Slot:
     """How many of them have not left yet."""
 
     def answered(self, reply: Reply, events: int = 1) -> None:
-        """The receiver has answered a request with so many events: its status, and its ``Retry-After``, count."""
+        """The receiver has answered a request with so many events: status, ``Retry-After`` and who it was count."""
+        self.capacity.heard(reply)
         if reply.status in OVERLOADED:
             self.capacity.overloaded(self.cuts, retry_after(reply))
         elif reply.status < OK_BELOW:
@@ -68,10 +72,21 @@ class Capacity:
         clock: Time.
         begin: The bound at the start; ``most`` where None.
         step: What a round of answers brings while the receiver has never objected; one event after that.
+        replicas: Those that are ready, where their number shall count.
     """
 
-    def __init__(self, most: int, *, longest: float, clock: Clock, begin: int | None = None, step: float = 1.0) -> None:
+    def __init__(
+        self,
+        most: int,
+        *,
+        longest: float,
+        clock: Clock,
+        begin: int | None = None,
+        step: float = 1.0,
+        replicas: Replicas | None = None,
+    ) -> None:
         self._most = float(most)
+        self._replicas = replicas
         self._step = step
         self.longest = longest
         """Seconds of a ``Retry-After`` that are waited at most."""
@@ -80,7 +95,7 @@ class Capacity:
         self._held_until = 0.0
         self._waiting: deque[tuple[asyncio.Future[int], Callable[[], int]]] = deque()
         self.bound = self._most if begin is None else min(self._most, float(begin))
-        """Events under way at once, at present; its whole part counts."""
+        """Events under way at once by what the receiver has said; its whole part counts."""
         self.in_flight = 0
 
     async def enter(self, wanted: Callable[[], int] = lambda: 1) -> Slot:
@@ -103,11 +118,23 @@ class Capacity:
         while (left := self._held_until - self._clock.monotonic()) > 0:
             await self._clock.sleep(left)
 
+    @property
+    def allowed(self) -> int:
+        """Events that may be under way at once now: the bound, or what the ready replicas take where that is less."""
+        bound = int(self.bound + _ROUNDING)
+        known = self._replicas.most if self._replicas else None
+        return bound if known is None else min(bound, known)
+
+    def heard(self, reply: Reply) -> None:
+        """An answer has come, and may say which replica gave it."""
+        if self._replicas:
+            self._replicas.heard(reply.headers)
+
     def succeeded(self, events: int = 1) -> None:
         """Events were answered: where there was no room for others, more may help; one step a round of all of them."""
-        if self._waiting or self.in_flight >= self._slots:
+        if self._waiting or self.in_flight >= self.allowed:
             step = 1.0 if self._cuts else self._step
-            self.bound = min(self._most, self.bound + step * events / self._slots)
+            self.bound = min(self._most, self.bound + step * events / self.allowed)
             self._admit()
 
     def overloaded(self, cuts: int, wait: float | None) -> None:
@@ -128,14 +155,10 @@ class Capacity:
         self.in_flight -= events
         self._admit()
 
-    @property
-    def _slots(self) -> int:
-        return int(self.bound + _ROUNDING)
-
     def _room(self, wanted: Callable[[], int]) -> int:
         """How many events may go now; 0 where fewer would than are wanted and the bound allows."""
-        events = min(max(1, wanted()), self._slots)
-        return events if self.in_flight + events <= self._slots else 0
+        events = min(max(1, wanted()), self.allowed)
+        return events if self.in_flight + events <= self.allowed else 0
 
     async def _turn(self, wanted: Callable[[], int]) -> int:
         if not self._waiting and (events := self._room(wanted)):

@@ -30,6 +30,7 @@ from headrace.eventing.metrics import DispatchMetrics
 from headrace.eventing.outcome import Settler
 from headrace.eventing.pausing import Valve
 from headrace.eventing.rate import Pace
+from headrace.eventing.replicas import Replicas
 from headrace.eventing.retry import RetryPolicy
 from headrace.eventing.work import Work
 
@@ -66,6 +67,8 @@ class DispatchSettings:
     """Most events under way at once, alone or in batches; fewer while the receiver says that it has too much."""
     begin: int | None = None
     """Events under way at once at the start, where it is not the most; each round of answers lets one batch more go."""
+    replica: int | None = None
+    """Events that one replica of the receiver takes at once; None where the number of replicas shall not count."""
     batch: BatchLimits | None = None
     """How much goes in one request; None for one event a request."""
     rate: RateLimit | None = None
@@ -119,8 +122,12 @@ class Dispatcher:
         self._valve = Valve(paused)
         self.metrics.watch("paused", "1 while nothing new is delivered.", lambda: int(not self._valve.is_open))
         gate = Gate(sink.ready, cold_start=settings.cold_start, idle=settings.sink_idle, clock=self._clock)
-        capacity = _capacity(settings, self._clock)
-        self.metrics.watch("concurrency", "Events that may be under way at once.", lambda: int(capacity.bound))
+        replicas = Replicas(settings.replica, self._clock) if settings.replica else None
+        capacity = _capacity(settings, replicas, self._clock)
+        self.metrics.watch("concurrency", "Events that may be under way at once.", lambda: capacity.allowed)
+        if replicas:
+            said = "Replicas that have answered in the last half minute; 0 where they do not say who they are."
+            self.metrics.watch("ready_replicas", said, lambda: replicas.ready or 0)
         self._carrier: Carrier = SingleCarrier(sink, capacity)
         if settings.batch:
             self._carrier = BatchCarrier(sink, gate, capacity, settings.batch, self._clock)
@@ -295,7 +302,13 @@ class Dispatcher:
             await asyncio.wait_for(self._committer.commit(), timeout=self._settings.drain)
 
 
-def _capacity(settings: DispatchSettings, clock: Clock) -> Capacity:
+def _capacity(settings: DispatchSettings, replicas: Replicas | None, clock: Clock) -> Capacity:
     """The bound on events under way; with batches it rises by one of them at a time."""
-    step = settings.batch.size if settings.batch else 1.0
-    return Capacity(settings.concurrency, longest=settings.cold_start, clock=clock, begin=settings.begin, step=step)
+    return Capacity(
+        settings.concurrency,
+        longest=settings.cold_start,
+        clock=clock,
+        begin=settings.begin,
+        step=settings.batch.size if settings.batch else 1.0,
+        replicas=replicas,
+    )

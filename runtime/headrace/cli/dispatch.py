@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,22 +62,35 @@ def dispatch(
     asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency))
 
 
-def bounds(app: InferenceApp) -> tuple[int, int]:
-    """How many events are under way at once at the start, and at most.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many events are under way at once."""
+
+    begin: int
+    """At the start."""
+    most: int
+    replica: int | None
+    """What one replica takes; None where their number does not count."""
+
+
+def bounds(app: InferenceApp) -> Bounds:
+    """What the app's file says of it.
 
     At most: what all replicas of the component that gets the events want at once, as requests, since that is what an
     autoscaler counts; fewer than 16 would not fill one batch of the model. Where a request holds a batch, the start is
     what one replica can use. With one replica at most there is no autoscaler to show more to.
     """
+    from headrace.eventing.replicas import PER_REPLICA
     from headrace.manifests.containers import transformer_apart
 
     apart = app.spec.transformer if transformer_apart(app) else None
-    front = apart or app.spec.predictor
-    requests = max(FEWEST_REQUESTS, front.scale.target * front.scale.max)
+    scale = (apart or app.spec.predictor).scale
+    requests = max(FEWEST_REQUESTS, scale.target * scale.max)
+    takes = max(FEWEST_REQUESTS // PER_REPLICA, scale.target)
     if (batch := app.spec.trigger.batch) is None:
-        return requests, requests
+        return Bounds(requests, requests, takes)
     begin = max(requests, BATCHES_A_REPLICA * batch.size)
-    return begin, begin if front.scale.max == 1 else max(begin, requests * batch.size)
+    return Bounds(begin, begin if scale.max == 1 else max(begin, requests * batch.size), takes * batch.size)
 
 
 def _choose(apps: list[InferenceApp], name: str, file: Path) -> InferenceApp:
@@ -162,14 +176,15 @@ def _settings(app: InferenceApp, concurrency: int | None) -> DispatchSettings:
     from headrace.manifests.parts.filters import event_filter
 
     trigger = app.spec.trigger
-    begin, most = (concurrency, concurrency) if concurrency else bounds(app)
+    bound = Bounds(concurrency, concurrency, None) if concurrency else bounds(app)
     return DispatchSettings(
         identity=Responder(app.namespace, app.name, app.name, app.model_version),
         dead_letters=trigger.dead_letter_topic,
         results=app.result_topic,
         ordering=trigger.ordering,
-        concurrency=most,
-        begin=begin,
+        concurrency=bound.most,
+        begin=bound.begin,
+        replica=bound.replica,
         retry=RetryPolicy(
             attempts=trigger.retry.attempts,
             backoff=trigger.retry.backoff,

@@ -13,6 +13,7 @@ kserve_import.enter()
 # ruff: noqa: E402  # only behind the line above
 from kserve.context import get_predictor_config, set_predictor_config
 from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
+from kserve.inference_client import InferenceRESTClient, RESTConfig
 from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
 from kserve.model import BaseKServeModel, InferenceVerb, Model
 from kserve.predictor_config import PredictorConfig
@@ -30,12 +31,14 @@ __all__ = [
     "InferRequest",
     "InferResponse",
     "InferenceError",
+    "InferenceRESTClient",
     "InferenceVerb",
     "InvalidInput",
     "Model",
     "ModelNotFound",
     "ModelNotReady",
     "PredictorConfig",
+    "RESTConfig",
     "RequestedOutput",
     "get_predictor_config",
     "messages",

@@ -12,7 +12,7 @@ import orjson
 from headrace.errors import InvalidInputError
 from headrace.eventing.codec import http
 from headrace.models.kserve_api import ModelNotReady
-from headrace.serving import faults, refusals, rest, routes
+from headrace.serving import bundle, faults, refusals, rest, routes
 from headrace.serving.events import EventDoor
 from headrace.serving.messages import Response, json_response
 from headrace.serving.metrics import CONTENT_TYPE, Metrics
@@ -100,6 +100,8 @@ class ModelApp:
         hosted = self.repository.get(model)
         if (mode := http.mode_of(request.headers)) is not None:
             return await self._event_door(hosted).answer(request, _EVENTS["predict"], mode)
+        if bundle.is_bundle(request):
+            return await bundle.answer(RestDoor(hosted), request, _EVENTS["predict"], "predict")
         return await RestDoor(hosted).predict(request, _EVENTS["predict"])
 
     async def _infer(self, request: Request, model: str) -> Response:
@@ -108,6 +110,8 @@ class ModelApp:
         hosted = self.repository.get(model)
         if (mode := http.mode_of(request.headers)) is not None:
             return await self._event_door(hosted, tensors=True).answer(request, _EVENTS["infer"], mode)
+        if bundle.is_bundle(request):
+            return await bundle.answer(RestDoor(hosted), request, _EVENTS["infer"], "infer")
         return await RestDoor(hosted).infer(request, _EVENTS["infer"])
 
     async def _post_root(self, request: Request, _model: str) -> Response:

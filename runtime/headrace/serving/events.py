@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from headrace.errors import HeadraceError, InvalidEventError, InvalidInputError, PermanentError
+from headrace.eventing import replicas
 from headrace.eventing.attempt import is_expired
 from headrace.eventing.codec import http, json_format
 from headrace.eventing.codec.http import HttpMessage, Mode
@@ -79,7 +80,7 @@ class EventDoor:
             status = 200 if found is None else found.status
             spans.answered(span, status)
         message = http.write_binary(given) if mode is Mode.BINARY else http.write_structured(given)
-        headers = {**message.headers, **(faults.retry_headers(found) if found else {})}
+        headers = {**message.headers, **_own_name(), **(faults.retry_headers(found) if found else {})}
         return Response(status, headers, message.body)
 
     async def _answer_batch(self, request: Request, route: str) -> Response:
@@ -91,7 +92,7 @@ class EventDoor:
         if is_untraced(items, request.headers):
             batch = EventBatch(self.hosted, self.identity, self.metrics, payload=self._admitted, data=self._data)
             message = http.write_batch(await batch.answers(items, request.headers, AT_ONCE))
-            return Response(200, message.headers, message.body)
+            return Response(200, {**message.headers, **_own_name()}, message.body)
         links = [link for item in items if (link := _link(item)) is not None]
         span = spans.server_span(f"{request.method} {route}", request, route, context, links=links)
         with spans.entered(span, context):
@@ -99,7 +100,7 @@ class EventDoor:
             answers = await asyncio.gather(*(self._answer_item(item, request.headers, span, turns) for item in items))
             spans.answered(span, 200)
         message = http.write_batch(answers)
-        return Response(200, message.headers, message.body)
+        return Response(200, {**message.headers, **_own_name()}, message.body)
 
     async def _answer_item(
         self, item: CloudEvent | InvalidEventError, headers: Mapping[str, str], parent: Span, turns: asyncio.Semaphore
@@ -162,6 +163,11 @@ class EventDoor:
         return error_event(
             event, found, identity=self.identity, trace=tracing.inject(span), now=_now(), unidentified=unidentified
         )
+
+
+def _own_name() -> dict[str, str]:
+    """The header by which a dispatcher counts the replicas that are ready."""
+    return {replicas.HEADER: replicas.own_name()}
 
 
 def decoded(data: bytes | bytearray | None, content_type: str | None) -> Any:

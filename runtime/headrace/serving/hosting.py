@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headrace.models.kserve_api import PredictorConfig
     from headrace.serving.batching.member import Call
     from headrace.serving.settings import BatchLimits
+    from headrace.transformers.kserve_client import RestClient
 
 Outcome = tuple[Any, dict[str, str]] | Exception
 """The model's answer and the response headers it set; or the fault in its place."""
@@ -51,6 +52,7 @@ class HostedModel:
         self.name: str = model.name
         self._limits = limits
         self._predictor = predictor
+        self._client = None if predictor is None else _client(model, predictor)
         self._worker = Worker(f"model-{self.name}")
         self._pre = _overridden(model, "preprocess")
         self._post = _overridden(model, "postprocess")
@@ -135,6 +137,8 @@ class HostedModel:
         with suppress(Exception):
             if hasattr(self.model, "aclose"):
                 await self.model.aclose()
+            if self._client is not None:
+                await self._client.close()
             await self._run(self.model.stop)
             if self.model.engine:
                 await self._run(self.model.stop_engine)
@@ -250,6 +254,13 @@ class HostedModel:
         if inspect.iscoroutinefunction(hook):
             return await hook(*arguments)
         return await _settled(await self._worker.submit(partial(hook, *arguments)))
+
+
+def _client(model: Any, predictor: PredictorConfig) -> RestClient | None:
+    """A client for a transformer that leaves the asking to KServe."""
+    from headrace.transformers.kserve_client import give_client  # noqa: PLC0415  # predictors need no client
+
+    return give_client(model, predictor)
 
 
 def check_ready(model: Any) -> None:

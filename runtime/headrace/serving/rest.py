@@ -11,7 +11,7 @@ import orjson
 
 from headrace.errors import InvalidInputError
 from headrace.eventing.codec import json_format
-from headrace.models import tensors
+from headrace.models import bundles, tensors
 from headrace.models.kserve_api import InferRequest, InferResponse
 from headrace.serving import faults, refusals, spans
 from headrace.serving.events import decoded
@@ -19,13 +19,13 @@ from headrace.serving.messages import JSON, Response, json_response
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from headrace.serving.hosting import HostedModel
     from headrace.serving.messages import Request
 
-EXTENSIONS = ("binary_tensor_data", "model_repository_extension")
-"""Extensions of the Open Inference Protocol that are spoken, over REST and gRPC."""
+EXTENSIONS = ("binary_tensor_data", "model_repository_extension", bundles.EXTENSION)
+"""Extensions of the Open Inference Protocol that are spoken, over REST and gRPC; the last one is our own, over REST."""
 _NO_BODY = "Unrecognized request format: Input is a zero-length, empty document: line 1 column 1 (char 0)"
 _DROPPED = ("content-length", "transfer-encoding", "connection")
 """Headers of a model's answer (or of a predictor's that it passes on) that describe another connection."""
@@ -69,6 +69,25 @@ class RestDoor:
 
         return await self._within_span("infer", request, route, answer)
 
+    async def answer_all(self, requests: Sequence[Request], action: str) -> list[Response]:
+        """The response to each of many requests that nobody traces, ``predict`` or ``infer``, in few turns."""
+        found = [self._read(each, action) for each in requests]
+        calls = [(read, each.headers) for each, read in zip(requests, found, strict=True) if not _is_settled(read)]
+        outcomes = iter(await self.hosted.infer_all(calls))
+        responses = [read if _is_settled(read) else _written(next(outcomes), read, action) for read in found]
+        return [self._refused(each) if isinstance(each, Exception) else each for each in responses]
+
+    def _read(self, request: Request, action: str) -> Any:
+        try:
+            return _v1_payload(request) if action == "predict" else _v2_request(request, self.hosted.name)
+        except Exception as fault:  # noqa: BLE001  # becomes the response
+            return fault
+
+    def _refused(self, fault: Exception) -> Response:
+        found = faults.problem(fault)
+        faults.log(fault, found, self.hosted.name)
+        return faults.error_response(found)
+
     async def metadata(self) -> Response:
         """v2 model metadata."""
         inputs, outputs = await self.hosted.types()
@@ -83,9 +102,7 @@ class RestDoor:
             try:
                 response = await answer()
             except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes a response
-                found = faults.problem(fault)
-                faults.log(fault, found, self.hosted.name)
-                response = faults.error_response(found)
+                response = self._refused(fault)
             spans.answered(span, response.status)
             return response
 
@@ -123,6 +140,22 @@ def _v2_request(request: Request, model: str) -> InferRequest | Response:
     if refusal is None:
         raise fault or InvalidInputError("The request is not JSON")
     return refusal
+
+
+def _is_settled(read: Any) -> bool:
+    """Whether reading a request has given its response, or the fault that it will be."""
+    return isinstance(read, (Response, Exception))
+
+
+def _written(outcome: Any, read: Any, action: str) -> Response | Exception:
+    if isinstance(outcome, Exception):
+        return outcome
+    answer, headers = outcome
+    try:
+        write = _v1_response if action == "predict" else _v2_response
+        return write(answer, headers, read)
+    except Exception as fault:  # noqa: BLE001  # becomes the response
+        return fault
 
 
 def _v1_response(answer: Any, headers: Mapping[str, str], payload: Any) -> Response:

@@ -1,4 +1,4 @@
-"""The way from a transformer to its predictor over REST: v2, tensors as raw bytes."""
+"""The way from a transformer to its predictor over REST: v2, tensors as raw bytes, many requests in one POST."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import orjson
 
-from headrace.errors import DeadlineExceededError, InvalidInputError
+from headrace.errors import InvalidInputError
 from headrace.models import tensors
 from headrace.telemetry import tracing
 from headrace.transformers import forwarding
+from headrace.transformers.bundling import Bundler
 from headrace.transformers.faults import PredictorFailedError, fault_of
-from headrace.transformers.retries import Budget, NoAnswerError, Retries
+from headrace.transformers.posting import Poster
+from headrace.transformers.retries import Budget, Retries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 RETRIES = 2
 """Tries beside the first of a request that got no answer, where nobody says another number."""
-CONNECT_TIMEOUT = 5.0
-"""Seconds for a connection to be made; a predictor that is there takes milliseconds."""
 _OK = 200
 _TOLD = 1000
 """Characters of a predictor's error that are passed on."""
@@ -66,7 +65,8 @@ class PredictorClient:
         self.timeout = timeout
         self._server = urlsplit(self.base_url)
         self._retries = Retries(retries, Budget())
-        self._session: aiohttp.ClientSession | None = None
+        self._poster = Poster(self.base_url, timeout=timeout)
+        self._bundler = Bundler(self._poster)
 
     async def infer(self, request: InferRequest, headers: Mapping[str, str]) -> InferResponse:
         """The predictor's response.
@@ -79,11 +79,11 @@ class PredictorClient:
             HeadraceError: with the predictor's own status; unavailable where it does not answer, deadline exceeded
                 where it does not in time.
         """
-        url = f"{self.base_url}/v2/models/{quote(request.model_name, safe='')}/infer"
+        path = f"/v2/models/{quote(request.model_name, safe='')}/infer"
         context = forwarding.caller_context(headers)
         attributes = {
             "http.request.method": "POST",
-            "url.full": url,
+            "url.full": f"{self.base_url}{path}",
             "server.address": self._server.hostname or "",
             "server.port": self._server.port or (443 if self._server.scheme == "https" else 80),
         }
@@ -92,36 +92,13 @@ class PredictorClient:
             kind, body = tensors.dump_request(request)
             sent = {**forwarding.outgoing(headers, span, context), **kind}
             ends = asyncio.get_running_loop().time() + self.timeout
-            status, answered, content = await self._retries.run(lambda: self._post(url, body, sent, ends))
-            span.set_attribute("http.response.status_code", status)
-            return self._response(status, answered, content)
+            answer = await self._retries.run(lambda: self._bundler.post(path, body, sent, ends))
+            span.set_attribute("http.response.status_code", answer.status)
+            return self._response(answer.status, answer.headers, answer.content)
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def _post(
-        self, url: str, body: bytes, headers: Mapping[str, str], ends: float
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        begun = False
-        left = ends - asyncio.get_running_loop().time()
-        timeout = aiohttp.ClientTimeout(total=max(left, 0.001), sock_connect=CONNECT_TIMEOUT)
-        asked = self._connected().post(url, data=body, headers=headers, allow_redirects=False, timeout=timeout)
-        try:
-            async with asked as answer:
-                begun = True
-                return answer.status, answer.headers, await answer.read()
-        except aiohttp.ConnectionTimeoutError as fault:
-            raise NoAnswerError(f"Predictor {self.base_url} takes no connection in {CONNECT_TIMEOUT:g} s") from fault
-        except asyncio.TimeoutError as fault:
-            raise DeadlineExceededError(f"Predictor {self.base_url} did not answer in {self.timeout:g} s") from fault
-        except (aiohttp.ClientError, OSError) as fault:
-            told = f"Predictor {self.base_url} does not answer: {fault}"
-            if begun:
-                raise PredictorFailedError(told, http_status=503) from fault
-            raise NoAnswerError(told) from fault
+        await self._poster.close()
 
     def _response(self, status: int, headers: Mapping[str, str], content: bytes) -> InferResponse:
         if status != _OK:
@@ -134,15 +111,6 @@ class PredictorClient:
             raise PredictorFailedError(
                 f"Predictor {self.base_url} answered nonsense: {fault}", http_status=502
             ) from fault
-
-    def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                skip_auto_headers=("user-agent", "accept-encoding", "accept"),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
 
 
 def _told(content: bytes) -> str:
