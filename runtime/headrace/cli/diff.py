@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 import typer
 
+from headrace.cli.diff_terms import (
+    Absolute,
+    As,
+    Cosine,
+    Gate,
+    Html,
+    Prices,
+    Relative,
+    Size,
+    SizeBefore,
+    Terms,
+    Top,
+)  # fmt: skip
 from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_settings
 from headrace.errors import StorageFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from headrace.eventing.comparison.answers import Answer
     from headrace.eventing.comparison.gate import Condition
     from headrace.eventing.comparison.report import Report
     from headrace.eventing.event import CloudEvent
@@ -22,21 +35,20 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Rows of a list in a terminal; --output json and --html have more."""
-Gate = Annotated[
-    str | None,
-    typer.Option(metavar="CONDITIONS", help="Exit with 1 unless they are met: flips<0.5%, p99<200ms, cosine>0.999."),
-]
-Html = Annotated[Path | None, typer.Option(help="Write the report as one HTML page.", dir_okay=False)]
-Absolute = Annotated[float, typer.Option(min=0.0, help="Numbers that are so near are close.")]
-Relative = Annotated[float, typer.Option(min=0.0, help="Or so near as a share of their size.")]
 
 
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="Answers: a .jsonl file, a topic, or TOPIC@RUN.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The answers that are compared with them.")],
     kafka: Annotated[str | None, typer.Option(help=KAFKA_HELP)] = None,
+    rule: As = "auto",
     absolute: Absolute = 1e-6,
     relative: Relative = 1e-4,
+    cosine: Cosine = 0.999,
+    top: Top = 5,
+    prices: Prices = None,
+    size: Size = None,
+    size_before: SizeBefore = None,
     gate: Gate = None,
     html: Html = None,
     output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table",
@@ -46,54 +58,47 @@ def diff(
     The last answer of each to an event counts. TOPIC@RUN takes those of one replay alone. Exit code 0, or 1 where a
     --gate is not met.
     """
-    compare_places(before, after, kafka=kafka, tolerance=(absolute, relative), gate=gate, html=html, output=output)
+    terms = Terms(rule, absolute, relative, cosine, top, gate, html, prices, size, size_before)
+    compare_places(before, after, terms, kafka=kafka, output=output)
 
 
 def compare_places(
-    before: str,
-    after: str,
-    *,
-    names: tuple[str, str] | None = None,
-    kafka: str | None,
-    tolerance: tuple[float, float] = (1e-6, 1e-4),
-    gate: str | None,
-    html: Path | None,
-    output: str,
+    before: str, after: str, terms: Terms, *, names: tuple[str, str] | None = None, kafka: str | None, output: str
 ) -> None:
     """Compare, print, and exit with 1 where the gate is not met.
 
+    Args:
+        before: Where A's answers are: a file, a topic or TOPIC@RUN.
+        after: Where B's are.
+        terms: By what they are compared.
+        names: What A and B are called in the report; None for their places.
+        kafka: The broker, where the user names one.
+        output: ``table`` or ``json``.
+
     Raises:
-        ConfigurationError: a place is not there, or the gate cannot be read.
+        ConfigurationError: a place is not there, or the terms cannot be read.
+        UnavailableError: no broker answers.
     """
-    from headrace.eventing.comparison.difference import Tolerance
-    from headrace.eventing.comparison.gate import parse_gate
+    from headrace.eventing.comparison.join import AFTER, BEFORE, Answers
     from headrace.eventing.comparison.report import compare
 
-    conditions = parse_gate(gate) if gate else ()
-    found = compare(
-        answers_at(before, kafka),
-        answers_at(after, kafka),
-        names=names or (before, after),
-        tolerance=Tolerance(*tolerance),
-    )
-    if html:
-        _write_page(html, found, conditions)
+    conditions, pricing = terms.conditions(), terms.pricing()
+    with closing(Answers()) as answers:
+        for side, place in ((BEFORE, before), (AFTER, after)):
+            topic, _, run = place.partition("@")
+            answers.add(side, _events_at(place, topic, kafka), run or None)
+        found = compare(
+            answers.pairs(),
+            names=names or (before, after),
+            tolerance=terms.tolerance(),
+            rule=terms.rule,
+            pricing=pricing,
+        )
+    if terms.html:
+        _write_page(terms.html, found, conditions)
     _print(found, conditions, output)
     if not all(condition.met(found) for condition in conditions):
         raise typer.Exit(1)
-
-
-def answers_at(place: str, kafka: str | None) -> dict[str, Answer]:
-    """The answers in a file or a topic, by the event that they answer.
-
-    Raises:
-        ConfigurationError: there is no such file or topic.
-        UnavailableError: no broker answers.
-    """
-    from headrace.eventing.comparison.answers import by_request
-
-    topic, _, run = place.partition("@")
-    return by_request(_events_at(place, topic, kafka), run or None)
 
 
 def _events_at(place: str, topic: str, kafka: str | None) -> Iterator[CloudEvent]:
@@ -124,20 +129,27 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  smallest cosine {report.cosine:.6f}"
     if report.most:
         yield f"  largest difference of two numbers {report.most:.6g}"
-    for name, latency in zip("AB", report.latency, strict=True):
+    if report.top:
+        yield f"  {report.top} with other classes among the first few"
+    if report.similarity is not None:
+        yield f"  smallest similarity of two texts {report.similarity:.4f}"
+    for name, latency, cost in zip("AB", report.latency, report.cost, strict=True):
         if latency.p50 is not None:
-            yield f"  {name}: median {latency.p50:.4g} ms, 99 % {latency.p99:.4g} ms, most {latency.most:.4g} ms"
+            times = f"median {latency.p50:.4g} ms, 99 % {latency.p99:.4g} ms, most {latency.most:.4g} ms"
+            rate = f", {latency.rate:.4g} a busy second" if latency.rate else ""
+            price = f", {cost.per_thousand:.4g} {cost.currency} a thousand" if cost else ""
+            yield f"  {name}: {times}{rate}{price}"
     for (one, other), count in sorted(report.confusion.items(), key=lambda flip: (-flip[1], flip[0]))[:SHOWN]:
         yield f"  {count:>6} x  {one} -> {other}"
     for found in report.differences[:SHOWN]:
-        if found.kind not in {"same", "close"}:
-            yield f"  {found.kind:<8} {found.request}  {'; '.join(found.notes)}".rstrip()
+        yield f"  {found.kind:<8} {found.request}  {'; '.join(found.notes)}".rstrip()
 
 
 def _write_page(path: Path, report: Report, gate: Sequence[Condition]) -> None:
+    from headrace.cli.diff_traces import trace_steps
     from headrace.eventing.comparison.page import page
 
     try:
-        path.write_text(page(report, gate), encoding="utf-8")
+        path.write_text(page(report, gate, trace_steps), encoding="utf-8")
     except OSError as fault:
         raise StorageFullError(f"Cannot write {path}: {fault.strerror}") from fault

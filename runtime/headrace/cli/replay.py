@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import orjson
 import typer
 
-from headrace.cli.diff import Gate, Html
+from headrace.cli.diff_terms import Absolute, As, Gate, Html, Prices, Relative, Size, SizeBefore, Terms
 from headrace.cli.ranges import Expression, Group, Limit, Offsets, Sample, Since, Until
 from headrace.cli.replay_against import Against, AgainstEnv, AgainstModel, Compared
 from headrace.cli.target import KAFKA_HELP, OUTPUT_HELP, kafka_settings
@@ -88,6 +88,12 @@ def replay(
     against: Against = None,
     against_model: AgainstModel = None,
     against_env: AgainstEnv = None,
+    rule: As = "auto",
+    absolute: Absolute = 1e-6,
+    relative: Relative = 1e-4,
+    prices: Prices = None,
+    size: Size = None,
+    against_size: SizeBefore = None,
     gate: Gate = None,
     html: Html = None,
     output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table",
@@ -103,7 +109,8 @@ def replay(
 
     runs = Runs(Home.of().path / "replays")
     settings = kafka_settings(kafka)
-    compared = Compared(against, gate, html, kafka)
+    terms = Terms(rule, absolute, relative, gate=gate, html=html, prices=prices, size=size, size_before=against_size)
+    compared = Compared(against, terms, kafka)
     if resume is not None:
         _play(runs.find(resume), runs, settings, compared, app, output)
         return

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli.app_topics import app_topics
 from headrace.cli.diff import compare_places
+from headrace.cli.diff_terms import Terms
 from headrace.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from headrace.eventing.replay.plan import Plan, Rival, ServedModel
 
 Against = Annotated[
@@ -38,8 +40,7 @@ class Compared:
     """What is compared at the end of a run."""
 
     against: str | None
-    gate: str | None
-    html: Path | None
+    terms: Terms
     kafka: str | None
 
     def check(self) -> None:
@@ -48,12 +49,10 @@ class Compared:
         Raises:
             ConfigurationError: there is nothing to compare with, or the gate cannot be read.
         """
-        if self.against is None and (self.gate or self.html):
+        if self.against is None and (self.terms.gate or self.terms.html):
             raise ConfigurationError("--gate and --html are about a comparison", hint="say with what: --against PLACE")
-        if self.gate:
-            from headrace.eventing.comparison.gate import parse_gate
-
-            parse_gate(self.gate)
+        self.terms.conditions()
+        self.terms.pricing()
 
     def rival(self, beside: ServedModel | None, model: str | None, environment: list[str] | None) -> Rival | None:
         """Who answers the same events, where ``--against`` names somebody and no answers.
@@ -99,8 +98,7 @@ class Compared:
             before, name = str(folder / RIVAL_ANSWERS), plan.rival.name
         else:
             before = name = (app_topics(app, None).results or "") if self.against == "recorded" else str(self.against)
-        compare_places(before, after, names=(name, _named(plan)), kafka=self.kafka, gate=self.gate, html=self.html,
-                       output=output)  # fmt: skip
+        compare_places(before, after, self.terms, names=(name, _named(plan)), kafka=self.kafka, output=output)
 
 
 def _named(plan: Plan) -> str:

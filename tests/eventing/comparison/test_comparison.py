@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from headrace.cli.main import main
 from headrace.errors import ConfigurationError
 from headrace.eventing.codec import json_format
-from headrace.eventing.comparison.answers import Answer, by_request
+from headrace.eventing.comparison.answers import Answer
 from headrace.eventing.comparison.difference import Tolerance, cosine, difference
 from headrace.eventing.comparison.gate import parse_gate
-from headrace.eventing.comparison.page import histogram, page
+from headrace.eventing.comparison.join import AFTER, BEFORE, Answers
+from headrace.eventing.comparison.page import page
+from headrace.eventing.comparison.plots import histogram
 from headrace.eventing.comparison.report import Report, compare, quantile
 from headrace.eventing.event import new_event
 
@@ -101,7 +104,8 @@ def sets() -> Report:
         "2": Answer("2", label("<dog>", 0.6), elapsed=400.0, trace="u2"),
         "4": Answer("4", label("cat", 0.9), elapsed=30.0),
     }
-    return compare(before, after, names=("old", "new"))
+    pairs = ((before.get(request), after.get(request)) for request in sorted(before.keys() | after.keys()))
+    return compare(pairs, names=("old", "new"))
 
 
 def test_the_report_counts() -> None:
@@ -110,7 +114,7 @@ def test_the_report_counts() -> None:
     assert (report.both, report.only, report.share("flip")) == (2, (1, 1), 0.5)
     assert report.confusion == {("cat", "<dog>"): 1}
     assert report.differences[0].request == "2"
-    assert report.traces["2"] == ("t2", "u2")
+    assert report.examples["2"].traces == ("t2", "u2")
     assert (report.latency[0].p99, report.latency[1].p50, report.latency[1].most) == (10.0, 30.0, 400.0)
     assert report.facts()["counts"]["flip"] == 1
 
@@ -197,8 +201,13 @@ def test_the_last_answer_counts_and_a_run_can_be_chosen() -> None:
         answer("1", "dog", "r2"),
         new_event(dict(answer("1", "x").attributes) | {"causationid": ""}),
     ]
-    assert by_request(events)["1"].value == label("dog", 0.5)
-    assert by_request(events, "r1")["1"].value == label("cat", 0.5)
+    with closing(Answers()) as answers:
+        answers.add(BEFORE, events)
+        answers.add(AFTER, events, "r1")
+        ((last, of_run),) = answers.pairs()
+    assert last is not None
+    assert of_run is not None
+    assert (last.value, of_run.value) == (label("dog", 0.5), label("cat", 0.5))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,11 +20,35 @@ from headrace.eventing.replay.log import ELAPSED
 from headrace.eventing.results import is_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.kafka.settings import KafkaSettings
+
+
+class Media(Enum):
+    """How an answer's data are read."""
+
+    JSON = "json"
+    TEXT = "text"
+    BYTES = "bytes"
+
+    @classmethod
+    def of(cls, event: CloudEvent) -> Media:
+        """By the event's media type."""
+        if json_format.is_json(event.content_type):
+            return cls.JSON
+        return cls.TEXT if (event.content_type or "").startswith("text/") else cls.BYTES
+
+    def read(self, data: bytes) -> Any:
+        """The value; bytes where they are not what the media type says."""
+        if self is Media.TEXT:
+            return data.decode(errors="replace")
+        if self is Media.JSON:
+            with suppress(orjson.JSONDecodeError):
+                return orjson.loads(data)
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +64,8 @@ class Answer:
     """Milliseconds; None where nobody measured."""
     trace: str = ""
     """Trace id; empty for none."""
-    subject: str = ""
+    finished: float | None = None
+    """When it was made, in seconds since the epoch; None where it does not say."""
 
 
 def answers_of_file(path: Path) -> Iterator[CloudEvent]:
@@ -63,37 +92,22 @@ def answers_of_topic(kafka: KafkaSettings | str, topic: str) -> Iterator[CloudEv
                 continue
 
 
-def by_request(events: Iterable[CloudEvent], run: str | None = None) -> dict[str, Answer]:
-    """The last answer to each event.
-
-    Args:
-        events: Answers; what answers nothing is passed over.
-        run: Only those of this replay; None for all.
-    """
-    chosen = (event for event in events if event.get("causationid") and (run is None or event.get("hrreplay") == run))
-    return {answer.request: answer for answer in map(read_answer, chosen)}
-
-
 def read_answer(event: CloudEvent) -> Answer:
     """The answer that an event is."""
     elapsed = event.get(ELAPSED)
     return Answer(
         event.get("causationid"),
-        _value(event),
+        Media.of(event).read(event.data or b""),
         is_error(event),
         float(elapsed) if elapsed.replace(".", "", 1).isdecimal() else None,
         event.get("traceparent").partition("-")[2].partition("-")[0],
-        event.get("subject"),
+        _seconds(event.get("time")),
     )
 
 
-def _value(event: CloudEvent) -> Any:
-    data = event.data or b""
-    if json_format.is_json(event.content_type):
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return data
-    if (event.content_type or "").startswith("text/"):
-        return data.decode(errors="replace")
-    return data
+def _seconds(time: str) -> float | None:
+    try:
+        # Before Python 3.11, fromisoformat does not read the Z.
+        return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", time)).timestamp()
+    except ValueError:
+        return None

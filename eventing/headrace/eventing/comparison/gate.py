@@ -28,14 +28,19 @@ METRICS: dict[str, Callable[[Report], float | None]] = {
     "changed": lambda r: r.share("changed") + r.share("flip") + r.share("broken"),
     "broken": lambda r: r.share("broken"),
     "missing": lambda r: r.only[0] / (r.both + r.only[0]) if r.both + r.only[0] else 0.0,
+    "top": lambda r: r.top / r.both if r.both else 0.0,
     "cosine": lambda r: r.cosine,
+    "similarity": lambda r: r.similarity if r.similarity is not None or not r.both else 1.0,
     "difference": lambda r: r.most,
     "p50": lambda r: r.latency[1].p50,
     "p99": lambda r: r.latency[1].p99,
     "max": lambda r: r.latency[1].most,
+    "cost": lambda r: r.cost_ratio,
+    "rate": lambda r: r.latency[1].rate,
 }
-"""What can be asked. Shares are of the events that both have answered, ``missing`` of those that A has; ``cosine`` is
-the smallest, ``difference`` the largest, and the times are B's, in milliseconds."""
+"""What can be asked. Shares (``flips``, ``changed``, ``broken``, ``top``) are of the events that both have answered,
+``missing`` of those that A has; ``cosine`` and ``similarity`` are the smallest, ``difference`` the largest; the times
+are B's, in milliseconds, ``rate`` its answers in a busy second, ``cost`` what an answer of B costs beside one of A."""
 
 
 @dataclass(frozen=True, slots=True)
