@@ -80,7 +80,8 @@ def matrix(confusion: Mapping[tuple[str, str], int], names: tuple[str, str]) -> 
     )
     width, height = room + len(columns) * CELL + 80, room + len(rows) * CELL + 4
     told = escape(f"flips from {names[0]} to {names[1]}")
-    return f'<svg class="matrix" style="height:{height / 16:.1f}rem" viewBox="0 0 {width} {height}" role="img" aria-label="{told}">{cells}{down}{across}</svg>'
+    style = f'style="height:{height / 16:.1f}rem" viewBox="0 0 {width} {height}"'
+    return f'<svg class="matrix" {style} role="img" aria-label="{told}">{cells}{down}{across}</svg>'
 
 
 def _most(confusion: Mapping[tuple[str, str], int], side: int) -> list[str]:
