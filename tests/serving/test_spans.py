@@ -99,6 +99,7 @@ def test_the_tree_of_one_event(serving: Callable[..., Any], spans: InMemorySpanE
         "cloudevents.event_id": "1",
         "cloudevents.event_source": "/s",
         "cloudevents.event_type": "t",
+        "cloudevents.event_spec_version": "1.0",
     }
     assert server.context is not None
     assert answer.headers["ce-traceparent"] == f"00-{1:032x}-{server.context.span_id:016x}-01"
@@ -137,7 +138,7 @@ def test_a_failure_is_marked_where_it_happened(serving: Callable[..., Any], span
 
 
 def test_a_merged_run_shows_in_every_members_trace(serving: Callable[..., Any], spans: InMemorySpanExporter) -> None:
-    """The first has the ``batch`` with a link to each other member; those have an ``execute`` that links to it."""
+    """The first has the ``batch`` with a link to each member; the others have an ``execute`` that links to it."""
     model = Sums("m")
 
     async def ask(server: Any, number: int) -> None:
@@ -162,7 +163,7 @@ def test_a_merged_run_shows_in_every_members_trace(serving: Callable[..., Any], 
     assert tree(ended, 3) == tree(ended, 4) == {"remote": ["infer"], "infer": ["execute", "queue"]}
     merged = next(s for s in ended if s.name == "batch" and s.context is not None and s.context.trace_id == 2)
     assert dict(merged.attributes or {}) == {"headrace.batch.size": 3, "headrace.batch.requests": 3}
-    assert [link.context.trace_id for link in merged.links] == [3, 4]
+    assert [link.context.trace_id for link in merged.links] == [2, 3, 4]
     for span in ended:
         if span.name == "execute":
             assert [link.context for link in span.links] == [merged.context]

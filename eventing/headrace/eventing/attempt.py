@@ -15,6 +15,7 @@ from headrace.eventing.moments import moment_of
 from headrace.eventing.results import RESULT_TYPE, result_event
 from headrace.eventing.retry import is_retriable, retry_after
 from headrace.eventing.sink import DisconnectedError
+from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +141,7 @@ class Courier:
                 "retry",
                 {"headrace.attempt": failed.count, "headrace.wait_seconds": pause, "error.message": outcome.detail},
             )
+            tracing.keep(span, "retry")
             await self._clock.sleep(pause)
 
     async def _attempt(self, event: CloudEvent, failed: Attempts, span: Span, context: Context) -> Answer | _Fault:

@@ -86,6 +86,8 @@ class DispatchSettings:
     """The same in bytes of their values."""
     wanted: Filter | None = None
     """Which events are meant; the others are done without a delivery. None for all."""
+    group: str = ""
+    """The consumer group, for spans."""
 
 
 class Dispatcher:
@@ -150,6 +152,7 @@ class Dispatcher:
             dead_letters=settings.dead_letters,
             clock=self._clock,
             wanted=settings.wanted,
+            group=settings.group,
         )
         self._committer = Committer(
             log,

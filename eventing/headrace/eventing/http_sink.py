@@ -15,9 +15,12 @@ from headrace.errors import DeadlineExceededError, UnavailableError
 from headrace.eventing.codec.http import write_batch, write_binary
 from headrace.eventing.sink import DisconnectedError, Reply
 from headrace.telemetry import tracing
+from headrace.telemetry.unsampled import Unsampled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from opentelemetry.trace import SpanContext
 
     from headrace.eventing.event import CloudEvent
 
@@ -64,7 +67,7 @@ class HttpSink:
         """Post the event, as a CLIENT span, and read the whole answer."""
         span = self._tracer.start_span("POST", context, kind=tracing.SpanKind.CLIENT, attributes=self._attributes)
         with tracing.recorded(span):
-            trace = tracing.inject(span)
+            trace = tracing.inject(span, context)
             current = {name: value for name, value in trace.items() if name != "baggage"}
             message = write_binary(event.with_attributes(**current))
             reply = await self._post(message.body, {**message.headers, **trace, "prefer": "reply"})
@@ -74,15 +77,17 @@ class HttpSink:
             return reply
 
     async def deliver_batch(self, events: Sequence[CloudEvent], contexts: Sequence[Context]) -> Reply:
-        """Post the events as one batch, as a CLIENT span of its own that links to the span of each."""
-        spans = [otel.get_current_span(context) for context in contexts]
-        known = [span.get_span_context() for span in spans if span.get_span_context().is_valid]
+        """Post the events as one batch, as a CLIENT span of its own that links to the span of each.
+
+        Where no event's trace is sampled, the request is told in the trace of the first.
+        """
+        links = [Link(known) for context in contexts if (known := _sampled(context)) is not None]
         span = self._tracer.start_span(
             "POST",
-            Context(),
+            Context() if links else contexts[0],
             kind=tracing.SpanKind.CLIENT,
             attributes={**self._attributes, "messaging.batch.message_count": len(events)},
-            links=[Link(each) for each in known],
+            links=links,
         )
         with tracing.recorded(span):
             # Every event goes on in its own trace; the request's trace is the batch's.
@@ -137,5 +142,13 @@ class HttpSink:
 
 
 def _traced(event: CloudEvent, context: Context) -> CloudEvent:
-    trace = {name: value for name, value in tracing.carrier(context).items() if name != "baggage"}
-    return event.with_attributes(**trace)
+    # Baggage too: in a batch, an event has no other place for its own.
+    return event.with_attributes(**tracing.carrier(context))
+
+
+def _sampled(context: Context) -> SpanContext | None:
+    span = otel.get_current_span(context)
+    if type(span) is Unsampled:
+        return None
+    known = span.get_span_context()
+    return known if known.is_valid and known.trace_flags.sampled else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from headrace.errors import HeadraceError, InvalidEventError
+from headrace.eventing import spans
 from headrace.eventing.attempt import Answer
 from headrace.eventing.codec.kafka import read_record, text_headers, wrap_record, write_record
 from headrace.eventing.deadletter import Failure, dead_letter
@@ -66,6 +67,7 @@ class Settler:
         dead_letters: Topic of events that were given up.
         clock: Time.
         wanted: Which events are meant; None for all.
+        group: The consumer group, for spans.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Settler:
         dead_letters: str,
         clock: Clock,
         wanted: Filter | None = None,
+        group: str = "",
     ) -> None:
         self._courier = courier
         self._identity = identity
@@ -84,6 +87,7 @@ class Settler:
         self._dead_letters = dead_letters
         self._clock = clock
         self._wanted = wanted
+        self._group = group
         self._tracer = tracing.tracer(__name__)
 
     async def settle(self, record: Record, *, before: Attempts, on_failure: Callable[[], Attempts]) -> Outcome:
@@ -153,37 +157,29 @@ class Settler:
         self, record: Record, event: CloudEvent, context: Context, answer: Answer, receive: Span | None
     ) -> Outcome:
         written: list[OutgoingRecord] = []
-        spans: list[Span] = []
+        closing: list[Span] = []
 
-        def publish(topic: str, identifier: str, make: Callable[[Mapping[str, str]], OutgoingRecord]) -> None:
-            attributes = {
-                "messaging.system": "kafka",
-                "messaging.destination.name": topic,
-                "messaging.message.id": identifier,
-            }
-            span = self._tracer.start_span(
-                f"publish {topic}",
-                context,
-                kind=tracing.SpanKind.PRODUCER,
-                attributes={**attributes, "messaging.operation.name": "publish", "messaging.operation.type": "send"},
-            )
-            spans.append(span)
+        def publish(topic: str, sent: CloudEvent, make: Callable[[Mapping[str, str]], OutgoingRecord]) -> None:
+            span = self._tracer.start_span(f"publish {topic}", context, kind=tracing.SpanKind.PRODUCER)
+            tracing.describe(span, spans.publishing, topic, sent)
+            closing.append(span)
             written.append(make(tracing.carrier(tracing.child_of(span, context))))
 
         if failure := answer.failure:
             publish(
                 self._dead_letters,
-                event.id,
+                event,
                 lambda trace: dead_letter(record, event, failure, topic=self._dead_letters, trace=trace),
             )
         reply = self._reply(event, answer)
         if self._results and reply:
             topic = self._results
-            publish(topic, reply.id, lambda trace: write_record(reply, topic, trace=trace))
+            publish(topic, reply, lambda trace: write_record(reply, topic, trace=trace))
         ending: Ending = "dead_letter" if failure else "answered"
         reason = failure.reason if failure else ""
-        closing = (*spans, *([receive] if receive else []))
-        return Outcome(record, event, tuple(written), closing, context, ending, reason)
+        if receive:
+            closing.append(receive)
+        return Outcome(record, event, tuple(written), tuple(closing), context, ending, reason)
 
     def _reply(self, event: CloudEvent, answer: Answer) -> CloudEvent | None:
         """The event for the results topic: a publisher that waits for an answer learns of a failure as well."""
@@ -193,34 +189,16 @@ class Settler:
         return error_event(event, _problem(answer), identity=self._identity, trace={}, now=now)
 
     def _start(self, operation: str, record: Record, event: CloudEvent, context: Context) -> Span:
-        return self._tracer.start_span(
-            f"{operation} {record.partition.topic}",
-            context,
-            kind=tracing.SpanKind.CONSUMER,
-            attributes=_attributes(operation, record, event),
-        )
-
-
-def _attributes(operation: str, record: Record, event: CloudEvent) -> dict[str, Any]:
-    """Semantic conventions for messaging (Kafka) and for CloudEvents."""
-    return {
-        "messaging.system": "kafka",
-        "messaging.operation.name": operation,
-        "messaging.operation.type": operation,
-        "messaging.destination.name": record.partition.topic,
-        "messaging.destination.partition.id": str(record.partition.number),
-        "messaging.kafka.offset": record.offset,
-        "messaging.message.id": event.id,
-        "messaging.message.body.size": len(record.value or b""),
-        "cloudevents.event_id": event.id,
-        "cloudevents.event_source": event.source,
-        "cloudevents.event_type": event.type,
-    }
+        name = f"{operation} {record.partition.topic}"
+        span = self._tracer.start_span(name, context, kind=tracing.SpanKind.CONSUMER)
+        tracing.describe(span, spans.consuming, operation, record, event, self._group)
+        return span
 
 
 def _note(span: Span, failure: Failure) -> None:
     span.add_event("dead letter", {"headrace.reason": failure.reason, "error.message": failure.detail})
     tracing.fail(span, failure.reason)
+    tracing.keep(span, "dead letter")
 
 
 def _problem(answer: Answer) -> Problem:

@@ -195,4 +195,5 @@ def _settings(app: InferenceApp, concurrency: int | None) -> DispatchSettings:
         batch=_batch_limits(trigger.batch),
         rate=RateLimit(limit.rate, limit.burst, trigger.partitions) if (limit := trigger.rate_limit) else None,
         wanted=event_filter(trigger.filter, trigger.filters),
+        group=app.consumer_group,
     )

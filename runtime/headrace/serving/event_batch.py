@@ -1,23 +1,30 @@
-"""Many events of one request, answered in as few turns of the loop as one: the way of a batch that nobody traces.
+"""Many events of one request, answered in as few turns of the loop as one: the way of events that nobody traces.
 
-An event costs a fifth of what it does alone. Where spans are made, or an event brings a trace, each event has a task
-and a context of its own instead, which keeps the traces apart.
+An event costs a fifth of what it does alone. One whose trace is sampled, or that brings baggage, has a task and a
+context of its own instead, which keeps the traces apart.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+
 from headrace.errors import InvalidEventError
 from headrace.eventing.results import error_event, result_event
-from headrace.serving import faults
+from headrace.serving import faults, spans
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from opentelemetry.trace import Span, SpanContext
 
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.results import Responder
@@ -25,11 +32,35 @@ if TYPE_CHECKING:
     from headrace.serving.metrics import Metrics
 
 
-def is_untraced(items: Sequence[CloudEvent | InvalidEventError], headers: Mapping[str, str]) -> bool:
-    """Whether no span is made of these events, and none of them belongs to a trace."""
-    if tracing.active() or "traceparent" in headers:
+_NO_CONTEXT = Context()
+
+
+def contexts_of(items: Sequence[CloudEvent | InvalidEventError]) -> list[Context]:
+    """The trace context that each item brings; an empty one where it brings none."""
+    return [_NO_CONTEXT if isinstance(item, InvalidEventError) else tracing.extract(item.attributes) for item in items]
+
+
+def sampled_span(context: Context) -> SpanContext | None:
+    """The sampled span that is current in ``context``, where there is one."""
+    if not context:
+        return None
+    found = trace.get_current_span(context).get_span_context()
+    return found if found.trace_flags.sampled else None
+
+
+def is_untraced(context: Context, parent: Span) -> bool:
+    """Whether the event of ``context`` can go with others: it is in no sampled trace, and brings no baggage.
+
+    Args:
+        context: What it brings.
+        parent: The request's span, whose trace it is in where it brings none.
+    """
+    if len(context) > 1:
         return False
-    return not any("traceparent" in item.attributes for item in items if not isinstance(item, InvalidEventError))
+    if not tracing.active():
+        return True
+    found = (trace.get_current_span(context) if context else parent).get_span_context()
+    return found.is_valid and not found.trace_flags.sampled
 
 
 class EventBatch:
@@ -59,17 +90,41 @@ class EventBatch:
         self._data = data
 
     async def answers(
-        self, items: Sequence[CloudEvent | InvalidEventError], headers: Mapping[str, str], at_once: int
+        self,
+        items: Sequence[CloudEvent | InvalidEventError],
+        contexts: Sequence[Context],
+        headers: Mapping[str, str],
+        parent: Span,
+        at_once: int,
     ) -> list[CloudEvent]:
-        """The answer to each, in order; ``at_once`` of them are worked on at a time."""
-        given: list[CloudEvent] = []
-        for start in range(0, len(items), at_once):
-            given += await self._answers(items[start : start + at_once], headers)
-        return given
+        """The answer to each, in order; ``at_once`` of them are worked on at a time.
+
+        Args:
+            items: The events.
+            contexts: What each one brings of a trace.
+            headers: Those of the request.
+            parent: The request's span.
+            at_once: How many are worked on at a time.
+        """
+        # Not below the request's span: hooks and runs of these events are not part of its trace.
+        token = otel_context.attach(_NO_CONTEXT)
+        try:
+            given: list[CloudEvent] = []
+            for start in range(0, len(items), at_once):
+                end = start + at_once
+                given += await self._answers(items[start:end], contexts[start:end], headers, parent)
+            return given
+        finally:
+            otel_context.detach(token)
 
     async def _answers(
-        self, items: Sequence[CloudEvent | InvalidEventError], headers: Mapping[str, str]
+        self,
+        items: Sequence[CloudEvent | InvalidEventError],
+        contexts: Sequence[Context],
+        headers: Mapping[str, str],
+        parent: Span,
     ) -> list[CloudEvent]:
+        ours = [_item_span(item, context, parent) for item, context in zip(items, contexts, strict=True)]
         named = {name: value for name, value in headers.items() if name not in ("content-type", "content-length")}
         found = [self._read(item, headers, named) for item in items]
         calls = [call for call in found if not isinstance(call, Exception)]
@@ -77,9 +132,9 @@ class EventBatch:
         now = datetime.now(tz=timezone.utc)
         counted: Counter[str] = Counter()
         answers = []
-        for item, call in zip(items, found, strict=True):
+        for item, call, span in zip(items, found, ours, strict=True):
             outcome: Any = call if isinstance(call, Exception) else next(outcomes)
-            answers.append(await self._answer(item, call, outcome, now, counted))
+            answers.append(await self._answer(item, call, outcome, _Told(now, counted, span)))
         for outcome, count in counted.items():
             self._metrics.event(self._hosted.name, outcome, count)
         return answers
@@ -95,9 +150,8 @@ class EventBatch:
         except Exception as fault:  # noqa: BLE001  # becomes the event's answer
             return fault
 
-    async def _answer(
-        self, item: CloudEvent | InvalidEventError, call: Any, outcome: Any, now: datetime, counted: Counter[str]
-    ) -> CloudEvent:
+    async def _answer(self, item: CloudEvent | InvalidEventError, call: Any, outcome: Any, told: _Told) -> CloudEvent:
+        current = tracing.inject(told.span)
         event = None if isinstance(item, InvalidEventError) else item
         if event is not None and not isinstance(outcome, BaseException):
             try:
@@ -106,16 +160,38 @@ class EventBatch:
             except Exception as fault:  # noqa: BLE001  # becomes the event's answer
                 outcome = fault
             else:
-                counted["result"] += 1
+                told.counted["result"] += 1
+                told.span.end()
                 return result_event(
-                    event, data=data, content_type=media_type, identity=self._identity, trace={}, now=now
+                    event, data=data, content_type=media_type, identity=self._identity, trace=current, now=told.now
                 )
         found = faults.problem(outcome)
         if event is not None:
             faults.log(outcome, found, self._hosted.name)
-        counted[found.code] += 1
+        told.counted[found.code] += 1
+        if event is not None:
+            tracing.fail(told.span, found.code)
+            told.span.end()
         unidentified = "" if event is not None else uuid.uuid4().hex
-        return error_event(event, found, identity=self._identity, trace={}, now=now, unidentified=unidentified)
+        return error_event(
+            event, found, identity=self._identity, trace=current, now=told.now, unidentified=unidentified
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an answer is told with."""
+
+    now: datetime
+    counted: Counter[str]
+    span: Span
+
+
+def _item_span(item: CloudEvent | InvalidEventError, context: Context, parent: Span) -> Span:
+    """The span of one event: one that is not sampled, or whoever sent it where nobody keeps such."""
+    if isinstance(item, InvalidEventError):
+        return parent
+    return spans.item_span(item, context or trace.set_span_in_context(parent, _NO_CONTEXT), parent)
 
 
 def seen_headers(event: CloudEvent, headers: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:

@@ -22,13 +22,14 @@ from headrace.eventing.results import error_event, result_event
 from headrace.models import tensors
 from headrace.models.kserve_api import InferRequest, InferResponse
 from headrace.serving import faults, spans
-from headrace.serving.event_batch import EventBatch, is_untraced, seen_headers
+from headrace.serving.event_batch import EventBatch, contexts_of, is_untraced, sampled_span, seen_headers
 from headrace.serving.messages import Response
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
     from headrace.eventing.event import CloudEvent
@@ -89,30 +90,52 @@ class EventDoor:
             items = json_format.load_batch(bytes(request.body))
         except InvalidEventError as fault:
             return faults.error_response(fault)
-        if is_untraced(items, request.headers):
-            batch = EventBatch(self.hosted, self.identity, self.metrics, payload=self._admitted, data=self._data)
-            message = http.write_batch(await batch.answers(items, request.headers, AT_ONCE))
-            return Response(200, {**message.headers, **_own_name()}, message.body)
-        links = [link for item in items if (link := _link(item)) is not None]
+        contexts = contexts_of(items)
+        links = [Link(found) for each in contexts if (found := sampled_span(each)) is not None]
         span = spans.server_span(f"{request.method} {route}", request, route, context, links=links)
         with spans.entered(span, context):
-            turns = asyncio.Semaphore(AT_ONCE)
-            answers = await asyncio.gather(*(self._answer_item(item, request.headers, span, turns) for item in items))
+            answers = await self._answers(items, contexts, request.headers, span)
             spans.answered(span, 200)
         message = http.write_batch(answers)
         return Response(200, {**message.headers, **_own_name()}, message.body)
 
+    async def _answers(
+        self,
+        items: Sequence[CloudEvent | InvalidEventError],
+        contexts: Sequence[Context],
+        headers: Mapping[str, str],
+        parent: Span,
+    ) -> list[CloudEvent]:
+        """The answer to each item, in order: those that nobody traces together, the others each in its own trace."""
+        together = [at for at in range(len(items)) if is_untraced(contexts[at], parent)]
+        batch = EventBatch(self.hosted, self.identity, self.metrics, payload=self._admitted, data=self._data)
+        if len(together) == len(items):
+            return await batch.answers(items, contexts, headers, parent, AT_ONCE)
+        quick = batch.answers(
+            [items[at] for at in together], [contexts[at] for at in together], headers, parent, AT_ONCE
+        )
+        alone = [at for at in range(len(items)) if at not in set(together)]
+        turns = asyncio.Semaphore(AT_ONCE)
+        tasks = [self._answer_item(items[at], contexts[at], headers, parent, turns) for at in alone]
+        answered, rest = await asyncio.gather(quick, asyncio.gather(*tasks))
+        found = dict(zip([*together, *alone], [*answered, *rest], strict=True))
+        return [found[at] for at in range(len(items))]
+
     async def _answer_item(
-        self, item: CloudEvent | InvalidEventError, headers: Mapping[str, str], parent: Span, turns: asyncio.Semaphore
+        self,
+        item: CloudEvent | InvalidEventError,
+        context: Context,
+        headers: Mapping[str, str],
+        parent: Span,
+        turns: asyncio.Semaphore,
     ) -> CloudEvent:
         if isinstance(item, InvalidEventError):
             return self._error(None, faults.problem(item), parent)
         async with turns:
-            context = tracing.extract(item.attributes)
             if not trace.get_current_span(context).get_span_context().is_valid:
                 context = trace.set_span_in_context(parent, context)
             # In the event's own trace, and never in that of a neighbour: gather gave each item a task of its own.
-            span = spans.item_span(item, context, Link(parent.get_span_context()))
+            span = spans.item_span(item, context, parent)
             with spans.entered(span, context):
                 given, found = await self._answer_event(item, headers, span)
                 if found is not None:
@@ -233,13 +256,6 @@ async def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model:
 def _check_expiry(event: CloudEvent) -> None:
     if is_expired(event, time.time()):
         raise ExpiredError(f"The event expired at {event.get('expirytime')}")
-
-
-def _link(item: CloudEvent | InvalidEventError) -> Link | None:
-    if isinstance(item, InvalidEventError):
-        return None
-    context = trace.get_current_span(tracing.extract(item.attributes)).get_span_context()
-    return Link(context) if context.is_valid else None
 
 
 def _now() -> datetime:

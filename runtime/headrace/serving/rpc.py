@@ -18,7 +18,6 @@ from headrace.models import rpc_tensors, tensors
 from headrace.models.kserve_api import InferenceError, InferRequest, InferResponse, messages, services
 from headrace.serving import faults, spans
 from headrace.serving.rest import server_metadata
-from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,7 +129,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         self.called = time.monotonic()
         code = StatusCode.OK
         try:
-            return await answer(self._application())
+            given = await answer(self._application())
         except asyncio.CancelledError:
             code = StatusCode.CANCELLED
             raise
@@ -138,10 +137,11 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
             found = faults.problem(fault)
             faults.log(fault, found, model)
             code, told = _status(fault, found)
-            if span is not None:
-                span.set_attribute("rpc.grpc.status_code", code.value[0])
-                tracing.fail(span, fault)
+            spans.rpc_ended(span, code.name, fault)
             await _abort(context, code, told, found)
+        else:
+            spans.rpc_ended(span, code.name)
+            return given
         finally:
             self._front.leave()
             if self._front.application is not None:

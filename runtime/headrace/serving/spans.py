@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Link, SpanKind
 
+from headrace.eventing.spans import of_event
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Link, Span
+    from opentelemetry.trace import Span
 
     from headrace.eventing.event import CloudEvent
     from headrace.serving.messages import Request
 
 _TRACER = tracing.tracer(__name__)
+_CLIENT_ERROR = 400
 _SERVER_ERROR = 500
+_RPC_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""Statuses that are errors of a server's span; the others are the caller's (semantic conventions, gRPC)."""
 
 
 @contextmanager
@@ -45,13 +49,16 @@ def server_span(name: str, request: Request, route: str, context: Context, *, li
     """The SERVER span of an HTTP request (semantic conventions, HTTP server); the caller's where nobody traces here."""
     if not tracing.active():
         return trace.get_current_span(context)
-    attributes = {
+    attributes: dict[str, str | int] = {
         "http.request.method": request.method,
         "http.route": route,
         "url.path": request.path,
         "url.scheme": "http",
     }
-    return _TRACER.start_span(name, context, kind=SpanKind.SERVER, attributes=attributes, links=links)
+    span = _TRACER.start_span(name, context, kind=SpanKind.SERVER, attributes=attributes, links=links)
+    if span.is_recording():
+        span.set_attributes(_of_caller(request.headers))
+    return span
 
 
 @contextmanager
@@ -62,43 +69,67 @@ def serving_rpc(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
         with entered(trace.get_current_span(context), context) as span:
             yield span
         return
-    attributes = {"rpc.system": "grpc", "rpc.service": "inference.GRPCInferenceService", "rpc.method": method}
-    span = _TRACER.start_span(
-        f"inference.GRPCInferenceService/{method}", context, kind=SpanKind.SERVER, attributes=attributes
-    )
+    full = f"inference.GRPCInferenceService/{method}"
+    attributes = {"rpc.system.name": "grpc", "rpc.method": full}
+    span = _TRACER.start_span(full, context, kind=SpanKind.SERVER, attributes=attributes)
     with entered(span, context):
         yield span
 
 
-def item_span(event: CloudEvent, context: Context, link: Link) -> Span:
-    """The span of one event of a batch, in that event's own trace; ``link`` leads to the batch's request."""
+def rpc_ended(span: Span | None, status: str, fault: Exception | None = None) -> None:
+    """Say which gRPC status was answered; one that tells of the server's fault is an error (conventions, gRPC)."""
+    if span is None:
+        return
+    span.set_attribute("rpc.response.status_code", status)
+    if fault is None:
+        return
+    tracing.keep(span, "failed")
+    if status in _RPC_ERRORS:
+        tracing.fail(span, fault)
+        span.set_attribute("error.type", status)
+
+
+def item_span(event: CloudEvent, context: Context, request: Span) -> Span:
+    """The span of one event of a batch, in that event's own trace, with a link to the span of the request."""
     if not tracing.active():
         return trace.get_current_span(context)
-    span = _TRACER.start_span("process", context, links=[link])
+    known = request.get_span_context() if request.is_recording() else None
+    span = _TRACER.start_span("process", context, links=[Link(known)] if known else None)
     describe_event(span, event)
     return span
 
 
 def describe_event(span: Span, event: CloudEvent) -> None:
     """Say which event (semantic conventions, CloudEvents)."""
-    if span.is_recording():
-        span.set_attribute("cloudevents.event_id", event.id)
-        span.set_attribute("cloudevents.event_source", event.source)
-        span.set_attribute("cloudevents.event_type", event.type)
+    tracing.describe(span, of_event, event)
 
 
 def answered(span: Span, status: int) -> None:
     """Say which status was answered; a 5xx is an error of the server's (semantic conventions, HTTP server)."""
-    if span.is_recording():
+    if span.is_recording() or status >= _CLIENT_ERROR:
         span.set_attribute("http.response.status_code", status)
         if status >= _SERVER_ERROR:
             tracing.fail(span, str(status))
+        elif status >= _CLIENT_ERROR:
+            tracing.keep(span, "failed")
+
+
+def _of_caller(headers: Mapping[str, str]) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    if host := headers.get("host"):
+        name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+        found["server.address"] = name or host
+        if name and port.isdecimal():
+            found["server.port"] = int(port)
+    if agent := headers.get("user-agent"):
+        found["user_agent.original"] = agent
+    return found
 
 
 @contextmanager
 def step(name: str) -> Iterator[Span]:
     """An INTERNAL span around a hook of the model, child of the current one."""
-    if not tracing.active():
+    if not tracing.within_trace():
         yield trace.get_current_span()
         return
     with tracing.recorded(_TRACER.start_span(name)) as span:

@@ -6,29 +6,64 @@ explicitly between threads and events: nothing here keeps a current event.
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry import propagate, trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+
+from headrace.telemetry.propagation import carrier, child_of, extract, inject
+from headrace.telemetry.unsampled import Unsampled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
 
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span
+    from opentelemetry.util.types import AttributeValue
 
+    from headrace.telemetry.exporting import SpanCounts, Tally
+    from headrace.telemetry.provider import RuledProvider
+
+_log = logging.getLogger(__name__)
 LOCAL_ENDPOINT = "HEADRACE_OTLP_ENDPOINT"
 """Environment variable: OTLP/HTTP base URL of the local trace store; set by ``headrace up`` for its processes."""
-EXPORT_DELAY = 200
-"""Milliseconds between exports to the local store: short, since a person waits for ``headrace trace``."""
+SLOW = "HEADRACE_TRACES_SLOW"
+"""Environment variable: seconds from which an event of an unsampled trace is kept in the local store."""
+SLOW_DEFAULT = 5.0
+_COUNTS: list[SpanCounts] = []
+
+
+class _Scope(Tracer):
+    """A tracer that costs nothing while the process has no provider, and is the provider's once it has one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._provider: Any = None
+        self._inner: Tracer = trace.NoOpTracer()
+
+    def start_span(self, name: str, context: Context | None = None, *args: Any, **options: Any) -> Span:
+        """A span; the current one where nobody traces."""
+        provider = trace._TRACER_PROVIDER  # noqa: SLF001  # as in `active`
+        if provider is None:
+            return trace.get_current_span(context)
+        if provider is not self._provider:
+            self._provider, self._inner = provider, provider.get_tracer(self._name)
+        return self._inner.start_span(name, context, *args, **options)
+
+    def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Any:
+        """The same, current while the block or the decorated function runs."""
+        return trace.get_tracer(self._name).start_as_current_span(name, *args, **options)
 
 
 def tracer(name: str) -> Tracer:
     """The tracer of the instrumentation scope ``name`` (a module path)."""
-    return trace.get_tracer(name)
+    return _Scope(name)
 
 
 def active() -> bool:
@@ -37,11 +72,28 @@ def active() -> bool:
     return trace._TRACER_PROVIDER is not None  # noqa: SLF001
 
 
+def within_trace(context: Context | None = None) -> bool:
+    """Whether a span below ``context`` (the current one where None) would be part of a trace that somebody sees."""
+    if not active():
+        return False
+    span = trace.get_current_span(context)
+    if type(span) is Unsampled:
+        return span.part is not None
+    return span.is_recording() or span.get_span_context().trace_flags.sampled
+
+
+def is_unsampled(context: Context) -> bool:
+    """Whether ``context`` belongs to a trace that its caller chose not to sample."""
+    known = trace.get_current_span(context).get_span_context()
+    return known.is_valid and not known.trace_flags.sampled
+
+
 def configure(service: str, environment: Mapping[str, str] = os.environ) -> TracerProvider | None:
     """Set up tracing of this process; call once, at start.
 
     Spans go to the local store where ``HEADRACE_OTLP_ENDPOINT`` is set, and to the user's collector where the
     standard ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``..._TRACES_ENDPOINT``) is; with neither, spans cost nothing.
+    ``OTEL_TRACES_SAMPLER`` chooses which; of the others, what was slow or failed goes to the local store all the same.
 
     Args:
         service: ``service.name``, unless ``OTEL_SERVICE_NAME`` says otherwise.
@@ -51,71 +103,44 @@ def configure(service: str, environment: Mapping[str, str] = os.environ) -> Trac
         The provider, to be shut down at exit so that the last spans leave; None when nothing is exported.
     """
     local = environment.get(LOCAL_ENDPOINT)
-    collector = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    collector = _wants_collector(environment)
     if not (local or collector) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     # Imported here: the SDK and its exporters cost 100 ms of start-up that an untraced process need not pay.
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    from headrace.telemetry.provider import RuledProvider  # noqa: PLC0415
+    from headrace.telemetry.sampling import Sampling  # noqa: PLC0415
 
     resource = Resource.create({"service.name": environment.get("OTEL_SERVICE_NAME", service)})
-    provider = TracerProvider(resource=resource)
-    if local:
-        _export_locally(provider, local)
-    if collector:
-        _export_to_collector(provider, environment)
+    provider = RuledProvider(Sampling.of(environment), resource)
+    tallies = [_export_locally(provider, local, environment)] if local else []
+    if collector and (tally := _export_to_collector(provider, environment)):
+        tallies.append(tally)
+    _count(tallies)
     trace.set_tracer_provider(provider)
     return provider
 
 
-def extract(*carriers: Mapping[str, str]) -> Context:
-    """The trace context of the first carrier that has a valid ``traceparent``; an empty one when none has.
-
-    Args:
-        carriers: Headers or CloudEvent attributes by lower-case name, the strongest first.
-    """
-    for carrier in carriers:
-        if "traceparent" not in carrier:
-            continue
-        context = propagate.extract(carrier, Context())
-        if trace.get_current_span(context).get_span_context().is_valid:
-            return context
-    return Context()
-
-
-def inject(span: Span, context: Context | None = None) -> dict[str, str]:
-    """``traceparent`` (and ``tracestate``) that make ``span`` the parent of the next hop; empty when untraced.
-
-    Args:
-        span: The current span.
-        context: Where baggage to pass on is taken from; none where None.
-    """
-    if context is None and not span.get_span_context().is_valid:
-        return {}
-    return carrier(child_of(span, context))
-
-
-def carrier(context: Context) -> dict[str, str]:
-    """The headers that carry ``context`` to the next hop; empty when untraced."""
-    headers: dict[str, str] = {}
-    propagate.inject(headers, context)
-    return headers
-
-
-def child_of(span: Span, context: Context | None = None) -> Context:
-    """The context whose current span is ``span``, with the baggage of ``context``."""
-    return trace.set_span_in_context(span, context or Context())
-
-
-@contextmanager
-def recorded(span: Span) -> Iterator[Span]:
+class recorded:  # noqa: N801  # used as a function; a class costs a tenth of a generator's context manager
     """Make ``span`` current, mark it as failed when the block raises, and end it."""
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield span
-        except BaseException as fault:
-            fail(span, fault)
-            raise
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> Span:
+        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        otel_context.detach(self._token)
+        if fault is not None:
+            fail(self._span, fault)
+        self._span.end()
 
 
 def fail(span: Span, fault: BaseException | str) -> None:
@@ -125,44 +150,89 @@ def fail(span: Span, fault: BaseException | str) -> None:
     span.set_status(Status(StatusCode.ERROR, str(fault)))
 
 
-def _export_locally(provider: TracerProvider, endpoint: str) -> None:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+def describe(span: Span, attributes: Callable[..., Mapping[str, AttributeValue]], *of: Any) -> None:
+    """Set the attributes that ``attributes(*of)`` returns; it is called only where somebody will see them."""
+    if type(span) is Unsampled:
+        span.later = partial(attributes, *of)
+    elif span.is_recording():
+        span.set_attributes(attributes(*of))
 
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=5)
-    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_DELAY))
+
+def keep(span: Span, why: str) -> None:
+    """Have this process's part of an unsampled trace kept in the local store, where there is one."""
+    if type(span) is Unsampled:
+        span.worth_keeping(why)
 
 
-def _export_to_collector(provider: TracerProvider, environment: Mapping[str, str]) -> None:
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter  # noqa: PLC0415
+def _wants_collector(environment: Mapping[str, str]) -> bool:
+    exporters = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporters == "none":
+        return False
+    named = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    return bool(named) or exporters == "otlp"
 
-    protocol = environment.get(
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    )
-    exporter: SpanExporter
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
-        exporter = OTLPSpanExporter()
-    else:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter as HttpSpanExporter,
-        )
+def _export_locally(provider: RuledProvider, endpoint: str, environment: Mapping[str, str]) -> Tally:
+    from headrace.telemetry import exporting  # noqa: PLC0415  # heavy
 
-        exporter = HttpSpanExporter()
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    tally = exporting.Tally("local", "otlp_http_span_exporter")
+    exporter = exporting.local_exporter(endpoint)
+    processor = exporting.CountedProcessor(exporter, tally, most=exporting.QUEUE, delay=exporting.EXPORT_DELAY)
+    provider.add_span_processor(processor)
+    provider.keeper = exporting.StoreKeeper(processor, provider.resource, _slow(environment))
+    return tally
+
+
+def _export_to_collector(provider: RuledProvider, environment: Mapping[str, str]) -> Tally | None:
+    from headrace.telemetry import exporting  # noqa: PLC0415  # heavy
+
+    try:
+        exporter, kind = exporting.collector_exporter(environment)
+    except Exception:  # noqa: BLE001  # whatever it stumbles over
+        # A wrong setting of the telemetry costs the telemetry, not the events.
+        _log.exception("no spans go to the collector: its OTEL_EXPORTER_OTLP_* settings cannot be used")
+        return None
+    tally = exporting.Tally("collector", kind)
+    provider.add_span_processor(exporting.CountedProcessor(exporter, tally))
+    return tally
+
+
+def _slow(environment: Mapping[str, str]) -> float:
+    text = environment.get(SLOW, "")
+    try:
+        return float(text or SLOW_DEFAULT)
+    except ValueError:
+        _log.warning("%s=%s is no number of seconds: %g is taken", SLOW, text, SLOW_DEFAULT)
+        return SLOW_DEFAULT
+
+
+def _count(tallies: list[Tally]) -> None:
+    """Show the exporters at the process's ``/metrics``."""
+    from prometheus_client import REGISTRY  # noqa: PLC0415  # with the exporters, not before
+
+    from headrace.telemetry.exporting import SpanCounts  # noqa: PLC0415  # likewise
+
+    if not _COUNTS:
+        _COUNTS.append(SpanCounts())
+        REGISTRY.register(_COUNTS[0])
+    _COUNTS[0].watch(tallies)
 
 
 __all__ = [
     "LOCAL_ENDPOINT",
+    "SLOW",
     "SpanKind",
     "active",
     "carrier",
     "child_of",
     "configure",
+    "describe",
     "extract",
     "fail",
     "inject",
+    "is_unsampled",
+    "keep",
     "recorded",
     "tracer",
+    "within_trace",
 ]

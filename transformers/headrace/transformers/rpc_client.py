@@ -19,6 +19,8 @@ from headrace.transformers.retries import Budget, NoAnswerError, Retries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.trace import Span
+
     from headrace.errors import HeadraceError
     from headrace.models.kserve_api import InferRequest, InferResponse
 
@@ -75,9 +77,8 @@ class RpcPredictorClient:
         context = forwarding.caller_context(headers)
         host, _, port = self.target.rpartition(":")
         attributes = {
-            "rpc.system": "grpc",
-            "rpc.service": "inference.GRPCInferenceService",
-            "rpc.method": "ModelInfer",
+            "rpc.system.name": "grpc",
+            "rpc.method": "inference.GRPCInferenceService/ModelInfer",
             "server.address": host or self.target,
             **({"server.port": int(port)} if port.isdecimal() else {}),
         }
@@ -85,7 +86,8 @@ class RpcPredictorClient:
         with tracing.recorded(span):
             message = rpc_tensors.dump_request(request)
             metadata = tuple(forwarding.outgoing(headers, span, context).items())
-            answer = await self._retries.run(lambda: self._call(message, metadata))
+            answer = await self._retries.run(lambda: self._call(message, metadata, span))
+            span.set_attribute("rpc.response.status_code", StatusCode.OK.name)
             try:
                 return rpc_tensors.load_response(answer)
             except InvalidInputError as fault:
@@ -99,10 +101,11 @@ class RpcPredictorClient:
         if channel is not None:
             await channel.close()
 
-    async def _call(self, message: Any, metadata: tuple[tuple[str, str], ...]) -> Any:
+    async def _call(self, message: Any, metadata: tuple[tuple[str, str], ...], span: Span) -> Any:
         try:
             return await self._connected().ModelInfer(message, timeout=self.timeout, metadata=metadata)
         except grpc.aio.AioRpcError as fault:
+            span.set_attribute("rpc.response.status_code", fault.code().name)
             raise self._fault(fault) from fault
 
     def _fault(self, fault: Any) -> HeadraceError:

@@ -29,6 +29,7 @@ from headrace.eventing.deadletters.selection import Selection
 from headrace.eventing.kafka.scan import Scanner
 from headrace.eventing.kafka.topics import create_topics, topic_names
 from headrace.eventing.kafka.transaction import TransactionalWriter
+from headrace.eventing.spans import publishing
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -260,11 +261,7 @@ class _Run:
             context,
             kind=tracing.SpanKind.PRODUCER,
             attributes={
-                "messaging.system": "kafka",
-                "messaging.operation.name": "publish",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": to,
-                "messaging.message.id": letter.event.id,
+                **publishing(to, letter.event),
                 "headrace.redrive.run": self._order.run,
                 "headrace.redrive.count": letter.redrives + 1,
             },

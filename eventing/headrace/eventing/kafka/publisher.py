@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opentelemetry import context as otel_context
+from opentelemetry import trace as otel
+
+from headrace.eventing import spans
 from headrace.eventing.codec.kafka import write_record
 from headrace.eventing.kafka.driver import ProducerOptions, driver_of
 from headrace.eventing.kafka.settings import as_settings
@@ -49,7 +53,7 @@ class Publisher:
         self._failed = False
 
     def publish(self, topic: str, events: Sequence[CloudEvent]) -> list[tuple[Partition, int]]:
-        """Publish the events, each as a trace of its own; where each one lies, once Kafka has all of them.
+        """Publish the events; where each one lies, once Kafka has all of them.
 
         Raises:
             UnavailableError: not acknowledged in time; some may be there.
@@ -99,14 +103,16 @@ class Publisher:
         return places + self._producer.flush(ACK_TIMEOUT)
 
     def _send(self, topic: str, event: CloudEvent) -> None:
-        """Hand one record to the client; its PRODUCER span ends with the acknowledgement."""
-        span = self._tracer.start_span(
-            f"publish {topic}",
-            tracing.extract(event.attributes),
-            kind=tracing.SpanKind.PRODUCER,
-            attributes=_attributes(topic, event),
-        )
-        record = write_record(event, topic, trace=tracing.inject(span))
+        """Hand one record to the client; its PRODUCER span ends with the acknowledgement.
+
+        The event goes on in the trace that it names, else in the caller's own, else in a new one.
+        """
+        context = tracing.extract(event.attributes)
+        if not otel.get_current_span(context).get_span_context().is_valid:
+            context = otel_context.get_current()
+        span = self._tracer.start_span(f"publish {topic}", context, kind=tracing.SpanKind.PRODUCER)
+        tracing.describe(span, spans.publishing, topic, event)
+        record = write_record(event, topic, trace=tracing.inject(span, context))
         try:
             self._producer.send(record, lambda fault: _told(span, fault))
         except BaseException as fault:
@@ -118,17 +124,3 @@ def _told(span: Span, fault: BaseException | None) -> None:
     if fault is not None:
         tracing.fail(span, fault)
     span.end()
-
-
-def _attributes(topic: str, event: CloudEvent) -> dict[str, str | int]:
-    return {
-        "messaging.system": "kafka",
-        "messaging.operation.name": "publish",
-        "messaging.operation.type": "send",
-        "messaging.destination.name": topic,
-        "messaging.message.id": event.id,
-        "messaging.message.body.size": len(event.data or b""),
-        "cloudevents.event_id": event.id,
-        "cloudevents.event_source": event.source,
-        "cloudevents.event_type": event.type,
-    }

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Link
 
 from headrace.errors import InvalidEventError
 from headrace.eventing.clock import SystemClock
-from headrace.eventing.codec.kafka import read_record, write_record
+from headrace.eventing.codec.kafka import read_record, text_headers, write_record
 from headrace.eventing.deadletter import FAILURE_ATTRIBUTES
 from headrace.eventing.replay.choice import Choice
 from headrace.eventing.replay.pace import AsItComes
 from headrace.eventing.replay.recording import plain
 from headrace.eventing.replay.store import REJECTED
 from headrace.eventing.results import ERROR_TYPE
+from headrace.eventing.spans import publishing
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -250,18 +250,19 @@ class ReplayLog:
             event = plain(read_record(record, namespace="", name=""))
         except InvalidEventError:
             return record
-        origin = trace.get_current_span(tracing.extract(event.attributes)).get_span_context()
-        links = [Link(origin)] if origin.is_valid else []
+        arrived = tracing.extract(text_headers(record), event.attributes)
+        origin = trace.get_current_span(arrived).get_span_context()
+        anew = trace.set_span_in_context(trace.INVALID_SPAN, arrived)  # a root, with the baggage that came
         span = self._tracer.start_span(
             f"replay {record.partition.topic}",
-            Context(),
+            anew,
             kind=tracing.SpanKind.PRODUCER,
-            links=links,
-            attributes={"headrace.replay.run": self._run, "cloudevents.event_id": event.id},
+            links=[Link(origin)] if origin.is_valid else [],
+            attributes={**publishing(record.partition.topic, event), "headrace.replay.run": self._run},
         )
         span.end()
         marked = event.without("traceparent", "tracestate", *FAILURE_ATTRIBUTES).with_attributes(hrreplay=self._run)
-        written = write_record(marked, record.partition.topic, trace=tracing.inject(span))
+        written = write_record(marked, record.partition.topic, trace=tracing.inject(span, anew))
         return replace(record, value=written.value, headers=written.headers)
 
 

@@ -140,7 +140,7 @@ class Batcher:
             DeadlineExceededError: it is not there by then; a request that still waits is never run.
         """
         future: asyncio.Future[Any] = self._loop().create_future()
-        member = self._member(call, future, traced=tracing.active())
+        member = self._member(call, future, traced=tracing.within_trace())
         timers = self._timers([member], [deadline])
         self._join([member])
         await self._settled(future, [member], timers)
@@ -151,7 +151,7 @@ class Batcher:
         if not calls:
             return []
         group = Group(self._loop().create_future(), len(calls))
-        traced = tracing.active()
+        traced = tracing.within_trace()
         members = [self._member(call, place, traced=traced) for call, place in zip(calls, group.places, strict=True)]
         timers = self._timers(members, deadlines)
         self._join(members)

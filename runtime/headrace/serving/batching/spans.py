@@ -8,6 +8,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Link
 
 from headrace.telemetry import tracing
+from headrace.telemetry.unsampled import Unsampled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,27 +29,33 @@ def waiting(context: Context) -> Span:
 
 
 def of_run(members: Sequence[Member]) -> list[Span]:
-    """``batch`` in the trace of the first member, ``execute`` in those of the others.
+    """``batch`` in the trace of the first member that is sampled, ``execute`` in those of the others.
 
-    The batch links to every other member's span, and each ``execute`` to the batch. None where nobody would see them.
+    The batch links to the span of every member that is sampled, its own parent too, and each ``execute`` to the batch.
+    Members that nobody traces have none.
     """
-    if members[0].waiting is UNSEEN:
+    seen = [member for member in members if member.waiting is not UNSEEN]
+    if not seen:
         return []
     attributes = {
         "headrace.batch.size": sum(member.rows for member in members),
         "headrace.batch.requests": len(members),
     }
-    links = [Link(context) for member in members[1:] if (context := _span_context(member.trace)).is_valid]
-    run = _TRACER.start_span("batch", members[0].trace, links=links, attributes=attributes)
-    to_run = [Link(run.get_span_context())] if run.get_span_context().is_valid else []
+    sampled = [member for member in seen if type(member.waiting) is not Unsampled]
+    first = sampled[0] if sampled else seen[0]
+    links = [Link(_span_context(member.trace)) for member in sampled] if len(members) > 1 else []
+    run = _TRACER.start_span("batch", first.trace, links=links, attributes=attributes)
+    to_run = [Link(run.get_span_context())] if sampled else []
     others = [
-        _TRACER.start_span("execute", member.trace, links=to_run, attributes=attributes) for member in members[1:]
+        _TRACER.start_span("execute", member.trace, links=to_run, attributes=attributes)
+        for member in seen
+        if member is not first
     ]
     return [run, *others]
 
 
 def within(spans: Sequence[Span], member: Member) -> Context:
-    """The context that a run of which ``member`` is the first goes on in."""
+    """The context that a run of which ``member`` is the first goes on in: its baggage, and the run's span."""
     return trace.set_span_in_context(spans[0], member.trace) if spans else member.trace
 
 
