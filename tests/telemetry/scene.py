@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, format_trace_id
 
 from headrace.errors import PermanentError, TemporaryError
+from headrace.eventing.codec.kafka import read_record
 from headrace.eventing.dispatch import Dispatcher, DispatchSettings
 from headrace.eventing.event import CloudEvent, new_event
 from headrace.eventing.http_sink import HttpSink
@@ -137,6 +138,8 @@ class Scene:
     async def __aenter__(self) -> Self:
         specs = [TopicSpec(name, 1) for name in (self.topic, self.results, self.letters)]
         await asyncio.to_thread(create_topics, self.kafka, specs)
+        # One for all looks: kafka-python leaks a socket now and then where a consumer is closed right after its start.
+        self._scanner = self._ending.enter_context(Scanner(self.kafka))
         self.predictor = Served(Doubler("m"))
         await self._open(self.predictor)
         port = self.predictor.rpc.port if self._rpc else self.predictor.port
@@ -188,10 +191,7 @@ class Scene:
         return found
 
     def _read(self, topic: str) -> list[CloudEvent]:
-        from headrace.eventing.codec.kafka import read_record  # noqa: PLC0415
-
-        with Scanner(self.kafka) as scanner:
-            return [read_record(record, namespace="", name="") for record in scanner.topic(topic)]
+        return [read_record(record, namespace="", name="") for record in self._scanner.topic(topic)]
 
     async def _until(
         self, running: asyncio.Future[None], read: Callable[[], list[CloudEvent]], count: int

@@ -104,7 +104,7 @@ def _print(found: TwinStatus, colds: Mapping[str, ColdStart]) -> None:
         table.add_row(*map(Text, row))
     console = wide_console()
     console.print(table)
-    console.print(Text(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp}"))
+    console.print(Text(f"Kafka {found.kafka} · ingress {found.ingress} · OTLP {found.otlp} (gRPC {found.otlp_rpc})"))
 
 
 def _service_row(service: ServiceStatus, colds: Mapping[str, ColdStart]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from headrace.local.span import SpanEvent, StoredSpan
     from headrace.local.trace_tree import Branch
+    from headrace.local.trace_why import Why
 
 _KINDS = {"producer": "PRODUCER", "consumer": "CONSUMER", "client": "CLIENT", "server": "SERVER"}
 _SHOWN = ("headrace.wait_seconds", "headrace.attempt", "headrace.reason", "error.message")
@@ -48,6 +50,11 @@ def as_json(branch: Branch) -> dict[str, Any]:
     }
 
 
+def why_as_json(why: Why) -> dict[str, Any]:
+    """Where the time went, as plain values."""
+    return {**asdict(why), "sentence": why.sentence()}
+
+
 def _tree(branch: Branch, above: Tree | None, origin: int) -> Tree:
     text = _line(branch, origin)
     node = Tree(text) if above is None else above.add(text)
@@ -70,6 +77,8 @@ def _line(branch: Branch, origin: int) -> Text:
         text.append(f"  {span.status_message}", style="red")
     if branch.orphan:
         text.append("  (its parent is not here)", style="yellow")
+    if (kept := span.attributes.get("headrace.kept")) and (branch.orphan or not span.parent_id):
+        text.append(f"  (not sampled; kept: {kept})", style="dim")
     if branch.linked:
         text.append("  (linked)", style="dim")
     return text

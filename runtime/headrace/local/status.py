@@ -93,6 +93,9 @@ class TwinStatus:
     skipped: tuple[str, ...]
     """Resources that do not run here, each with the reason."""
 
+    otlp_rpc: str = ""
+    """Base URL for OTLP over gRPC."""
+
     def to_json(self) -> bytes:
         """The answer of ``GET /``."""
         return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2)
@@ -110,6 +113,7 @@ class TwinStatus:
                 ingress=document["ingress"],
                 kafka=document["kafka"],
                 otlp=document["otlp"],
+                otlp_rpc=document.get("otlp_rpc", ""),
                 services=tuple(_service(service) for service in document["services"]),
                 workloads=tuple(WorkloadStatus(**workload) for workload in document["workloads"]),
                 skipped=tuple(document["skipped"]),

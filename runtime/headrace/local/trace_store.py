@@ -9,6 +9,7 @@ import re
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_SPANS = 200_000
 """Spans kept unless told otherwise: about 150 MB, some 20,000 events."""
+MAX_BYTES = 512 << 20
+"""Bytes of the file, unless told otherwise: spans of others may be larger than ours."""
+_SHARE = 10
+"""Of spans that are too large together, the oldest tenth goes at a time."""
 IDENTIFYING = ("cloudevents.event_id", "messaging.message.id", "headrace.result.id")
 """Attributes by whose values a trace is found; a list of strings (a batch) counts for each of its members."""
 
@@ -58,21 +63,43 @@ WHERE trace_id IN (SELECT s.trace_id FROM linked l JOIN spans s ON s.seq = l.seq
 ORDER BY start_ns, seq
 """  # noqa: S608
 _NAMED = f"SELECT {_COLUMNS} FROM spans WHERE name = ? ORDER BY seq DESC LIMIT ?"  # noqa: S608
+_SUMMARIES = (
+    "SELECT trace_id, MIN(start_ns), MAX(end_ns), SUM(status = 'error') FROM spans "
+    "GROUP BY trace_id HAVING MIN(start_ns) >= ? AND SUM(status = 'error') >= ? ORDER BY "
+)
+_NEWEST = f"{_SUMMARIES} MIN(start_ns) DESC"
+_SLOWEST = f"{_SUMMARIES} MAX(end_ns) - MIN(start_ns) DESC"
 _PREFIX = re.compile(r"[0-9a-f]{8,32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSummary:
+    """One trace in a list."""
+
+    trace_id: str
+    start_ns: int
+    """Of its first span; Unix time in nanoseconds."""
+    end_ns: int
+    """Of its last span."""
+    failed: bool
+    """Whether one of its spans has failed, for good or until a retry."""
 
 
 class TraceStore:
     """A bounded store of spans; make one with :meth:`create` (the twin) or :meth:`read` (everyone else)."""
 
-    def __init__(self, path: Path, database: sqlite3.Connection, *, max_spans: int = MAX_SPANS) -> None:
+    def __init__(
+        self, path: Path, database: sqlite3.Connection, *, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES
+    ) -> None:
         self.path = path
         self._database = database
         self._max_spans = max_spans
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._count = int(database.execute("SELECT COUNT(*) FROM spans").fetchone()[0])
 
     @classmethod
-    def create(cls, path: Path, *, max_spans: int = MAX_SPANS) -> TraceStore:
+    def create(cls, path: Path, *, max_spans: int = MAX_SPANS, max_bytes: int = MAX_BYTES) -> TraceStore:
         """The store at ``path`` for writing; made, with its folder, where there is none.
 
         Raises:
@@ -90,7 +117,7 @@ class TraceStore:
                 # A power cut may cost the last spans, never the file.
                 database.execute("PRAGMA synchronous=NORMAL")
                 database.executescript(f"{_SCHEMA} PRAGMA user_version={_SCHEMA_VERSION};")
-                return cls(path, database, max_spans=max_spans)
+                return cls(path, database, max_spans=max_spans, max_bytes=max_bytes)
             except BaseException:
                 database.close()
                 raise
@@ -116,7 +143,7 @@ class TraceStore:
                 raise
 
     def add(self, spans: Iterable[StoredSpan]) -> None:
-        """Keep these spans, in one transaction; beyond the bound the oldest go. A span already kept is left alone.
+        """Keep these spans, in one transaction; beyond a bound the oldest go. A span already kept is left alone.
 
         Raises:
             StorageFullError: the disk is full; none of these spans was kept.
@@ -127,6 +154,7 @@ class TraceStore:
             try:
                 added = sum(_insert(cursor, span) for span in spans)
                 dropped = self._drop_oldest(cursor, self._count + added - self._max_spans)
+                dropped += self._shrink(cursor, self._count + added - dropped)
                 cursor.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
@@ -170,6 +198,19 @@ class TraceStore:
         """The spans of this name that came last, the newest first."""
         return self._select(_NAMED, name, limit)
 
+    def list_traces(self, *, since_ns: int = 0, failed: bool = False, slowest: bool = False) -> Iterator[TraceSummary]:
+        """The traces of events and calls, the newest or the slowest first.
+
+        Args:
+            since_ns: Only those that began then or later; Unix time in nanoseconds.
+            failed: Only those of which a span has failed.
+            slowest: By how long they took, not by when they began.
+        """
+        query = _SLOWEST if slowest else _NEWEST
+        with self._lock, _explained(self.path):
+            rows = self._database.execute(query, (since_ns, int(failed))).fetchall()
+        return (TraceSummary(str(trace), int(begin), int(end), bool(errors)) for trace, begin, end, errors in rows)
+
     def close(self) -> None:
         """Close the file; spans added before are safe."""
         with self._lock:
@@ -191,6 +232,13 @@ class TraceStore:
             fitting = ", ".join(str(row[0]) for row in rows)
             raise ConfigurationError(f"Several traces begin with '{prefix}': {fitting}", hint="give more digits")
         return str(rows[0][0]) if rows else None
+
+    def _shrink(self, cursor: sqlite3.Cursor, count: int) -> int:
+        """Drop the oldest spans until the others have room; SQLite uses the pages again that they leave."""
+        dropped = 0
+        while count > dropped and _bytes_used(cursor) > self._max_bytes:
+            dropped += self._drop_oldest(cursor, max(1, (count - dropped) // _SHARE))
+        return dropped
 
     @staticmethod
     def _drop_oldest(cursor: sqlite3.Cursor, surplus: int) -> int:
@@ -219,6 +267,13 @@ def _insert(cursor: sqlite3.Cursor, span: StoredSpan) -> int:
     cursor.executemany("INSERT INTO identifiers VALUES (?, ?)", [(value, seq) for value in _identifiers(span)])
     cursor.executemany("INSERT INTO linked VALUES (?, ?)", [(trace, seq) for trace in _linked_traces(span)])
     return 1
+
+
+def _bytes_used(cursor: sqlite3.Cursor) -> int:
+    pages, free, size = (
+        int(cursor.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
 
 
 def _identifiers(span: StoredSpan) -> set[str]:

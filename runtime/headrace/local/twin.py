@@ -97,6 +97,8 @@ class Twin:
         """``host:port``, once started."""
         self.otlp_url = ""
         """Once started."""
+        self.otlp_rpc_url = ""
+        """Once started."""
         self._embedded_kafka = kafka is None
         self._port = port
         self._cwd = cwd
@@ -139,6 +141,7 @@ class Twin:
             ingress=self.ingress_url,
             kafka=self.kafka,
             otlp=self.otlp_url,
+            otlp_rpc=self.otlp_rpc_url,
             services=tuple(running.status() for running in self._services),
             workloads=tuple(
                 WorkloadStatus(
@@ -190,7 +193,7 @@ class Twin:
         receiver = OtlpReceiver(store)
         self._ending.push_async_callback(receiver.stop)
         await receiver.start()
-        self.otlp_url = receiver.url
+        self.otlp_url, self.otlp_rpc_url = receiver.url, receiver.rpc_url
         provider = tracing.configure(SERVICE_NAME, self._inherited())
         if provider is None:
             return trace.NoOpTracer()
