@@ -38,7 +38,7 @@ async def answer(door: RestDoor, request: Request, route: str, action: str) -> R
         Request(request.method, request.path, {**around, **said["headers"], "content-length": str(len(body))}, body)
         for said, body in bundles.load(request.body)
     ]
-    if tracing.active() or any("traceparent" in each.headers for each in requests):
+    if not all(map(_is_untraced, requests)):
         alone = door.predict if action == "predict" else door.infer
         # Each in a task, and so in a context, of its own: in the trace of its caller.
         responses = list(await asyncio.gather(*(alone(each, route) for each in requests)))
@@ -46,6 +46,14 @@ async def answer(door: RestDoor, request: Request, route: str, action: str) -> R
         responses = await door.answer_all(requests, action)
     parts = [await _part(response) for response in responses]
     return Response(200, {"content-type": bundles.MEDIA_TYPE}, bundles.dump(parts))
+
+
+def _is_untraced(request: Request) -> bool:
+    """Whether nobody will see spans of this request, and it brings no context that the model's own calls would need."""
+    if "baggage" in request.headers:
+        return False
+    context = tracing.extract(request.headers)
+    return tracing.is_unsampled(context) if tracing.active() else not context
 
 
 async def _part(response: Response) -> bundles.Part:

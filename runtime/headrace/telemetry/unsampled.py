@@ -1,7 +1,7 @@
 """Spans of traces that are not sampled: nearly free, and kept all the same where their part turns out slow or failed.
 
 A *part* is what one process does for one event: everything below the first span that it begins. When that first span
-ends, the part is forgotten, or handed to the keeper as a whole (decision 0023).
+ends, the part is forgotten, or handed to the keeper as a whole (decision 0024).
 """
 
 from __future__ import annotations
