@@ -53,6 +53,10 @@ def test_the_demo_as_json(tmp_path: Path) -> None:
     assert facts["latency_ms"]["warm_alone"] < facts["latency_ms"]["cold_first"]
     assert {"cold start", "infer", "publish pictures.labels"} <= names(facts["trace"])
     assert facts["back_at_zero_seconds"] > 0
+    used = facts["usage"]
+    assert used["ended"] == used["replicas"] >= 2, "transformer and predictor have come and gone"
+    assert used["total"]["seconds"] == pytest.approx(used["replica_seconds"], rel=0.001)
+    assert used["total"]["events"] == 2 * len(labels) + 1
     assert not (tmp_path / "demo" / "state.json").exists(), "nothing runs any more"
 
 

@@ -97,6 +97,7 @@ PARTS: dict[str, list[Any]] = {
     "disruption": [{}, {"models": True, "priority": -5}],
     "cost": [{"team": "a", "env": "prod"}],
     "isolation": [{}],
+    "usage": [{}, {"topic": "bills", "tenant": {"apiKey": "X-Api-Key"}}],
 }
 """Each concern of production, as little and as much as it can be said."""
 

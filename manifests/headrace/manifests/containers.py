@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headrace.manifests.configuration import config_name
+from headrace.manifests.kafka_access import kafka_client
 from headrace.manifests.quantity import format_bytes, format_cpu, format_duration
 from headrace.manifests.resource import Resource, environment
 
@@ -59,6 +60,7 @@ def pod_fields(app: InferenceApp, part: Component, *others: Component) -> Resour
         if part.nodes.runtime_class:
             fields["runtimeClassName"] = part.nodes.runtime_class
     volumes = [_shared_memory(app, each) for each in (part, *others) if each.resources.shared_memory]
+    volumes += kafka_client(app).volumes if app.spec.usage else ()
     if volumes:
         fields["volumes"] = volumes
     return fields
@@ -89,7 +91,11 @@ def _container(app: InferenceApp, part: Component, role: str, options: RenderOpt
         "command": ["headrace", "serve"],
         # KServe adds --model_name, --predictor_host and --http_port to a transformer's.
         "args": [f"--class={part.class_path}", f"--name={app.name}", f"--http-port={port}"],
-        "env": [*environment(variables), *(_secret(name, each) for name, each in part.secrets.items())],
+        "env": [
+            *environment({**_usage(app, part, options), **variables}),
+            *(_secret(name, each) for name, each in part.secrets.items()),
+            *(kafka_client(app).env if app.spec.usage else ()),
+        ],
     }
     if sources := _sources(app, part):
         container["envFrom"] = sources
@@ -98,9 +104,25 @@ def _container(app: InferenceApp, part: Component, role: str, options: RenderOpt
         container["ports"] = [{"name": "http1", "containerPort": port, "protocol": "TCP"}]
         container["readinessProbe"] = {"httpGet": {"path": "/v2/health/ready", "port": port}}
     container["resources"] = _resources(part.resources)
+    mounts: list[Resource] = list(kafka_client(app).mounts) if app.spec.usage else []
     if part.resources.shared_memory:
-        container["volumeMounts"] = [{"name": _shared_memory(app, part)["name"], "mountPath": "/dev/shm"}]  # noqa: S108  # where C libraries look
+        mounts.append({"name": _shared_memory(app, part)["name"], "mountPath": "/dev/shm"})  # noqa: S108  # where C libraries look
+    if mounts:
+        container["volumeMounts"] = mounts
     return container
+
+
+def _usage(app: InferenceApp, part: Component, options: RenderOptions) -> dict[str, str]:
+    """What a server needs to tell of usage: where to, whose, and what its replica holds."""
+    if app.spec.usage is None:
+        return {}
+    held = part.resources
+    return {
+        "HEADRACE_USAGE_TOPIC": app.spec.usage.topic,
+        "HEADRACE_USAGE_TENANT": app.spec.usage.tenant.rule,
+        "HEADRACE_REPLICA_SIZE": f"cpu={held.cpu:g},memory={held.memory},gpu={held.gpu}",
+        "KAFKA_BOOTSTRAP_SERVERS": options.kafka,
+    }
 
 
 def _resources(wanted: Resources) -> Resource:

@@ -133,7 +133,7 @@ def _rights(app: InferenceApp) -> list[Resource]:
     # A Broker's answers go through its own topic.
     through = ("Write",) if trigger.delivery == "knative-broker" else ()
     rights = [_right("topic", trigger.topic, "Read", *through, "Describe"), _group(app)]
-    written = (app.result_topic, trigger.dead_letter_topic)
+    written = (app.result_topic, trigger.dead_letter_topic, app.spec.usage.topic if app.spec.usage else None)
     rights += [_right("topic", topic, "Write", "Describe") for topic in written if topic]
     if trigger.delivery == "headrace":
         # One transactional id a member: GROUP.POD.

@@ -35,6 +35,7 @@ from headrace.manifests.parts.part import Duration, Labels, Part
 from headrace.manifests.parts.scaling import Scale
 from headrace.manifests.parts.security import Access, Mesh, Network
 from headrace.manifests.parts.storage import CACHED, ModelCache
+from headrace.manifests.parts.usage import Metering
 
 API_VERSION = "headrace.dev/v1alpha1"
 KIND = "InferenceApp"
@@ -240,6 +241,13 @@ class Results(Part):
     """Kafka topic of the result events."""
 
 
+class Usage(Metering):
+    """Who used how much of the app's replicas, told to Kafka event by event; see docs/usage.md."""
+
+    topic: TopicName = "headrace.usage"
+    """Kafka topic of the usage events; apps may share one."""
+
+
 class AppSpec(Part):
     """What runs, what it answers, where the answers go."""
 
@@ -273,6 +281,8 @@ class AppSpec(Part):
     """What stays up while nodes are drained or full."""
     cost: Cost | None = None
     """Labels under which cost reports add up what the app uses."""
+    usage: Usage | None = None
+    """Every event is metered: whose it is, and what it used of its replica."""
     isolation: Isolation | None = None
     """A namespace of its own, with pod security `restricted`."""
     quota: Quota | None = None
@@ -296,6 +306,15 @@ class AppSpec(Part):
     def _own_namespace(cls, value: Quota | None, info: ValidationInfo) -> Quota | None:
         if value and "isolation" in info.data and info.data["isolation"] is None:
             raise ValueError("a quota bounds the whole namespace, which others may use; add isolation: {}")
+        return value
+
+    @field_validator("usage")
+    @classmethod
+    def _own_topic(cls, value: Usage | None, info: ValidationInfo) -> Usage | None:
+        trigger: Trigger | None = info.data.get("trigger")
+        if value and trigger:
+            names.distinct(value.topic, trigger.topic, "the trigger's topic", "usage of usage would never end")
+            names.distinct(value.topic, trigger.dead_letter_topic, "the dead letters' topic", "readers mix them up")
         return value
 
     @field_validator("results")

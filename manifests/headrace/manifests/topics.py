@@ -19,7 +19,9 @@ DEAD_LETTER_ROOM = 1 << 20
 largest event could not be put aside and would hold its partition for ever."""
 DEAD_LETTER_RETENTION = 14 * 24 * 3600 * 1000
 """Milliseconds that a dead letter is kept: long enough for a holiday."""
-ROLES = ("trigger-topic", "results-topic", "dead-letters-topic")
+USAGE_RETENTION = 35 * 24 * 3600 * 1000
+"""Milliseconds that usage is kept: a month's bill can be made after its end."""
+ROLES = ("trigger-topic", "results-topic", "dead-letters-topic", "usage-topic")
 """What a topic is to an app, as its component label; the earlier one decides where apps share a topic."""
 _LEGAL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _LONGEST = 200
@@ -40,6 +42,8 @@ def topics(app: InferenceApp, options: RenderOptions) -> list[Resource]:
     if app.result_topic:
         wanted.append((ROLES[1], app.result_topic, trigger.partitions, events))
     wanted.append((ROLES[2], trigger.dead_letter_topic, 1, dead))
+    if app.spec.usage:
+        wanted.append((ROLES[3], app.spec.usage.topic, trigger.partitions, {"retention.ms": USAGE_RETENTION}))
     return [
         resource(
             "kafka.strimzi.io/v1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.local.trace_tree import Branch
     from headrace.local.twin import Twin
     from headrace.manifests.spec import InferenceApp
+    from headrace.telemetry.usage.report import Report
 
 TRACE_PATIENCE = 10.0
 """Seconds for the last span of a trace to arrive: exporters send every 200 ms."""
@@ -90,6 +92,7 @@ async def _show(twin: Twin, app: InferenceApp, pictures: list[Path], output: str
     from headrace.cli.demo_report import DemoFacts, LiveTable, print_facts
     from headrace.cli.demo_run import IDLE, DemoRun
     from headrace.cli.trace import print_branches
+    from headrace.cli.usage import print_report
 
     say: Callable[[str], None] = (lambda _: None) if output == "json" else typer.echo
     say(
@@ -111,10 +114,28 @@ async def _show(twin: Twin, app: InferenceApp, pictures: list[Path], output: str
             say(f"\nNothing comes any more; after {IDLE} s without an event the model servers go.")
         seconds = await run.back_at_zero()
         say(f"Back at zero replicas after {seconds:.1f} s.")
+        used = await _usage(twin, app)
+        if output != "json":
+            say("\nWho used the replicas' seconds, by model (`headrace usage` for apps with `usage` in their file):")
+            print_report(used)
         say(f"\nAgain: headrace trace {cold[-1].event_id}   ({cold[-1].picture})")
-        return DemoFacts(cold, first, warm, alone, trace, seconds)
+        return DemoFacts(cold, first, warm, alone, trace, seconds, used)
     finally:
         run.close()
+
+
+async def _usage(twin: Twin, app: InferenceApp) -> Report:
+    """The report by model, once both replicas' ends are told."""
+    from headrace.cli.usage import read_report
+
+    assert app.spec.usage is not None
+    deadline = asyncio.get_running_loop().time() + TRACE_PATIENCE
+    while True:
+        read = partial(read_report, twin.kafka, app.spec.usage.topic, "model", price_file=None, since=None)
+        found = await asyncio.to_thread(read)
+        if found.ended == found.replicas or asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(0.1)
 
 
 async def _waking_trace(answers: Sequence[Answer], twin: Twin) -> tuple[Answer, tuple[Branch, ...]]:

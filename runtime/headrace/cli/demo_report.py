@@ -14,12 +14,14 @@ from rich.live import Live
 from rich.table import Table
 
 from headrace.cli.trace_print import as_json, duration
+from headrace.cli.usage import as_json as usage_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headrace.cli.demo_run import Answer
     from headrace.local.trace_tree import Branch
+    from headrace.telemetry.usage.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class DemoFacts:
     trace: Sequence[Branch]
     """Of the event that woke the models."""
     back_at_zero_seconds: float
+    usage: Report | None = None
+    """Of every replica that was there; None before they have gone."""
 
     def as_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -51,6 +55,7 @@ class DemoFacts:
             },
             "trace": [as_json(branch) for branch in self.trace],
             "back_at_zero_seconds": round(self.back_at_zero_seconds, 1),
+            "usage": usage_json(self.usage) if self.usage else None,
         }
 
 

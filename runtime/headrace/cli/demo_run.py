@@ -39,6 +39,7 @@ spec:
     scale: {{min: 0, max: 1, idle: {IDLE}s}}
   trigger: {{topic: pictures, ordering: key}}
   results: {{topic: pictures.labels}}
+  usage: {{}}
 """
 PATIENCE = 300.0
 """Seconds for the answers of one round: a first start on a slow machine, reading torch from a cold disk, takes long."""

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "replay": "Send recorded events through a model once more, and keep what it answers.",
     "diff": "Compare two sets of answers to the same events: what changed, and is it allowed?",
     "trace": "Print the trace of an event as a tree with durations.",
+    "usage": "Add up who used how much of the replicas, and what it cost.",
     "down": "Stop the running `headrace up`.",
     "pause": "Hold back an app's or a replay's events until `headrace resume`.",
     "resume": "Let a paused app or replay have its events again.",

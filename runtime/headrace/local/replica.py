@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from headrace.local.commands import service_command
 from headrace.local.processes import Process, exit_reason, free_ports
 from headrace.local.readiness import Readiness, probe, until_ready
 from headrace.local.status import ReplicaStatus
+from headrace.serving.metering.setup import REPLICA
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     import aiohttp
@@ -45,6 +47,8 @@ class Ground:
     settings: TwinSettings
     origin: Origin
     """Makes its processes."""
+    lived: Callable[[Replica], None] = lambda _: None
+    """Told of each replica whose process has ended."""
 
 
 class Replica:
@@ -58,6 +62,8 @@ class Replica:
 
     def __init__(self, name: str, ground: Ground, changed: Callable[[], None]) -> None:
         self.name = name
+        self.unique = f"{name}-{uuid.uuid4().hex[:8]}"
+        """Its name among all replicas that ever were; ``name`` is one of this twin's alone."""
         self.in_flight = 0
         self.state: ReplicaState = "starting"
         self.ready_after = 0.0
@@ -171,8 +177,9 @@ class Replica:
     async def _start(self, span: Span) -> bool:
         ground = self._ground
         command = service_command(ground.service, self.name, self._ports, ground.around)
+        told = {**tracing.inject(span), REPLICA: self.unique}
         self._process = await Process.start(
-            self.name, _traced(command, span), cwd=ground.cwd, log=ground.log, origin=ground.origin
+            self.name, _told(command, told), cwd=ground.cwd, log=ground.log, origin=ground.origin
         )
         span.set_attribute("headrace.cold_start.spawned", self.lived)
         span.set_attribute("headrace.cold_start.forked", self._process.forked)
@@ -243,6 +250,6 @@ class Replica:
         self._changed()
 
 
-def _traced(command: Command, span: Span) -> Command:
-    context = {key.upper(): value for key, value in tracing.inject(span).items()}
-    return type(command)(command.argv, {**command.environment, **context})
+def _told(command: Command, said: Mapping[str, str]) -> Command:
+    variables = {key.upper(): value for key, value in said.items()}
+    return type(command)(command.argv, {**command.environment, **variables})

@@ -128,6 +128,7 @@ class ReplicaSet:
             replica.kill()
             del self._replicas[replica]
             await replica.close()
+            self._ground.lived(replica)
         if failure is not None:
             self._failed(replica, failure)
         self._reconcile()

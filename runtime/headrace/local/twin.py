@@ -15,6 +15,7 @@ from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
 from headrace.local.ingress import Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
+from headrace.local.lives import Lives
 from headrace.local.logs import LogFile
 from headrace.local.mounts import write_mounts
 from headrace.local.otlp import OtlpReceiver
@@ -216,6 +217,9 @@ class Twin:
             await broker.start()
         if self._create_topics is not None:
             await self._create_topics(self.kafka, self.plan.topics)
+        self._lives = Lives(self.kafka, None if self._embedded_kafka else self._environment)
+        # Behind the replicas' end, and before the broker's.
+        self._ending.push_async_callback(asyncio.to_thread, self._lives.close)
 
     async def _start_services(self, tracer: Tracer) -> None:
         session = new_session()
@@ -278,6 +282,7 @@ class Twin:
             tracer=tracer,
             settings=self._settings,
             origin=template or Started(),
+            lived=lambda replica: self._lives.ended(service, replica),
         )
         return RunningService(
             ground,

@@ -146,6 +146,8 @@ class EventBatch:
             return item
         try:
             seen = seen_headers(item, headers, named)
+            if self._hosted.metered:
+                seen["content-length"] = str(len(item.data or b""))
             return self._payload(item, seen), seen
         except Exception as fault:  # noqa: BLE001  # becomes the event's answer
             return fault

@@ -156,6 +156,8 @@ class EventDoor:
     ) -> tuple[CloudEvent, Problem | None]:
         try:
             seen = _headers_for(event, headers)
+            if self.hosted.metered:
+                seen["content-length"] = str(len(event.data or b""))
             payload = self._admitted(event, seen)
             data, content_type = await self._data(*await self.hosted.infer(payload, seen), payload)
         except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes an error event

@@ -15,7 +15,7 @@ from headrace.models.hooks import at_once, waits
 from headrace.models.keyed_state import Keyed
 from headrace.models.kserve_api import InvalidInput, Model, ModelNotReady, set_predictor_config
 from headrace.models.kserve_faults import StatusUnderKServe
-from headrace.serving import spans
+from headrace.serving import faults, spans
 from headrace.serving.batching.batcher import Batcher
 from headrace.serving.batching.measures import RunMeasures
 from headrace.serving.deadlines import deadline_of
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headrace.models.kserve_api import PredictorConfig
-    from headrace.serving.batching.member import Call
+    from headrace.serving.batching.member import Call, Member
+    from headrace.serving.batching.runs import RunTimes
+    from headrace.serving.metering.meter import Meter
     from headrace.serving.settings import BatchLimits
     from headrace.transformers.kserve_client import RestClient
 
 Outcome = tuple[Any, dict[str, str]] | Exception
 """The model's answer and the response headers it set; or the fault in its place."""
+RESULT = "result"
 _WHOLE = (Model.__call__, StatusUnderKServe.__call__)
 """The ways to call a model as a whole that only call its hooks one after another."""
 
@@ -45,10 +48,14 @@ class HostedModel:
         model: The loaded model.
         limits: How requests are merged, and how many may wait.
         predictor: What kserve's own ``predict`` reads to find the predictor; None for a predictor.
+        meter: Told of every request and run; None where nothing is metered.
     """
 
-    def __init__(self, model: Any, limits: BatchLimits, predictor: PredictorConfig | None = None) -> None:
+    def __init__(
+        self, model: Any, limits: BatchLimits, predictor: PredictorConfig | None = None, *, meter: Meter | None = None
+    ) -> None:
         self.model = model
+        self._meter = meter
         self.name: str = model.name
         self._limits = limits
         self._predictor = predictor
@@ -63,9 +70,11 @@ class HostedModel:
         hooks = model if isinstance(model, Batchable) else None
         blocking = not inspect.iscoroutinefunction(model.predict) and not self._whole
         check_keyed(model, blocking=blocking)
-        measures = RunMeasures(self.name, merged=hooks is not None)
+        self._measures = RunMeasures(self.name, merged=hooks is not None)
         self._batcher = (
-            Batcher(model, self._call_predict, hooks, self._worker, limits, watcher=measures.ran) if blocking else None
+            Batcher(model, self._call_predict, hooks, self._worker, limits, watcher=self._ran, counts=meter is not None)
+            if blocking
+            else None
         )
         own = [hook for hook in (self._pre, self._post) if hook is not None]
         self._together = self._batcher is not None and not any(map(waits, own)) and predictor is None
@@ -77,6 +86,11 @@ class HostedModel:
     def taken(self) -> int:
         """How many requests the model has taken on and not yet answered."""
         return self._taken
+
+    @property
+    def metered(self) -> bool:
+        """Whether usage is told of."""
+        return self._meter is not None
 
     @property
     def explains(self) -> bool:
@@ -101,7 +115,7 @@ class HostedModel:
             OverloadedError: the model has taken on as many requests as it may.
             Exception: whatever a hook raises.
         """
-        return await self._taken_on(payload, headers, self._answer)
+        return await self._counted(payload, headers, self._answer)
 
     async def infer_all(self, calls: Sequence[tuple[Any, dict[str, str]]]) -> list[Outcome]:
         """As :meth:`infer` for many requests of one caller, in order; each one's fault stands in its place."""
@@ -109,6 +123,16 @@ class HostedModel:
             return list(await asyncio.gather(*(self.infer(*call) for call in calls), return_exceptions=True))
         if not self.model.ready:
             return [ModelNotReady(self.name)] * len(calls)
+        if self._meter is not None:
+            calls = [(p, self._meter.enter(self.name, h, p, works=False)) for p, h in calls]
+        outcomes = await self._admitted(calls)
+        if self._meter is not None:
+            for (_, headers), outcome in zip(calls, outcomes, strict=True):
+                self._meter.leave(headers, _word(outcome))
+        return outcomes
+
+    async def _admitted(self, calls: Sequence[tuple[Any, dict[str, str]]]) -> list[Outcome]:
+        """The outcomes of as many calls as the model may take on; the others are refused."""
         room = max(0, self._limits.max_queue - self._taken)
         taken = calls[:room]
         self._taken += len(taken)
@@ -120,7 +144,7 @@ class HostedModel:
 
     async def explain(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
         """As :meth:`infer`, with ``explain`` instead of ``predict``."""
-        return await self._taken_on(payload, headers, self._explanation)
+        return await self._counted(payload, headers, self._explanation)
 
     async def stop(self, *, beside: bool = False) -> None:
         """Let the model free what it holds, once; what it raises is of no use to anybody any more.
@@ -145,6 +169,30 @@ class HostedModel:
         self._worker.close()
         if self._batcher is not None:
             self._batcher.close()
+
+    def _ran(self, members: Sequence[Member], times: RunTimes) -> None:
+        self._measures.ran(members, times)
+        if self._meter is not None:
+            self._meter.ran(members, times)
+
+    async def _counted(
+        self, payload: Any, headers: dict[str, str], answer: Callable[..., Any]
+    ) -> tuple[Any, dict[str, str]]:
+        """As :meth:`_taken_on`, and the meter is told."""
+        if self._meter is None:
+            return await self._taken_on(payload, headers, answer)
+        works = self._batcher is None or answer != self._answer
+        seen = self._meter.enter(self.name, headers, payload, works=works)
+        outcome = "cancelled"
+        try:
+            given = await self._taken_on(payload, seen, answer)
+            outcome = RESULT
+        except Exception as fault:
+            outcome = _word(fault)
+            raise
+        finally:
+            self._meter.leave(seen, outcome)
+        return given
 
     async def _taken_on(
         self, payload: Any, headers: dict[str, str], answer: Callable[..., Any]
@@ -261,6 +309,11 @@ def _client(model: Any, predictor: PredictorConfig) -> RestClient | None:
     from headrace.transformers.kserve_client import give_client  # noqa: PLC0415  # predictors need no client
 
     return give_client(model, predictor)
+
+
+def _word(outcome: Outcome | BaseException) -> str:
+    """How the usage of a request names its end."""
+    return faults.problem(outcome).code if isinstance(outcome, Exception) else RESULT
 
 
 def check_ready(model: Any) -> None:

@@ -88,6 +88,8 @@ async def _serve(settings: ServeSettings, parent: Link | None, phases: Phases) -
             await _ready(listener, front, parent, go)
             taken = time.monotonic() - phases.clock
             _LOG.log(_level(parent), "model %s ready on %s after %.1f s", settings.name, address, taken)
+            if started.meter is not None:
+                started.meter.ready()
             await stopping.wait()
         left = await _drain(front, listener, rpc, settings.grace)
     finally:
@@ -159,6 +161,9 @@ async def _stop(started: Started | None, *, running: bool) -> None:
     for hosted in tuple(started.application.models.values()):
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(hosted.stop(beside=running), _STOP)
+    if started.meter is not None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(Worker("usage-end").submit(started.meter.close), 2 * _STOP)
     if started.provider is not None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(Worker("spans").submit(started.provider.shutdown), _STOP)

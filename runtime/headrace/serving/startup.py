@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
+from headrace.serving import workers
 from headrace.serving.execution.worker import Worker
 from headrace.serving.search_path import search_last
 from headrace.telemetry import tracing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from headrace.models.kserve_api import PredictorConfig
     from headrace.serving.app import ModelApp
     from headrace.serving.hosting import HostedModel
+    from headrace.serving.metering.meter import Meter
     from headrace.serving.repository import Loader
     from headrace.serving.settings import BatchLimits, ModelSource, Predictor, ServeSettings
 
@@ -65,6 +67,7 @@ class Started:
     application: ModelApp
     models: tuple[HostedModel, ...]
     provider: TracerProvider | None
+    meter: Meter | None
 
 
 def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phases) -> Started:
@@ -82,6 +85,7 @@ def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phas
     from headrace.models.kserve_api import set_predictor_config  # noqa: PLC0415  # heavy: see the module's docstring
     from headrace.serving import hosting, loading  # noqa: PLC0415
     from headrace.serving.app import ModelApp  # noqa: PLC0415
+    from headrace.serving.metering.setup import meter_of  # noqa: PLC0415
     from headrace.serving.settings import identity  # noqa: PLC0415
 
     provider = tracing.configure(settings.name)
@@ -96,9 +100,12 @@ def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phas
         _warm_up(model, loop)
     phases.end("warm-up")
     phases.record(settings.name)
-    hosted = tuple(hosting.HostedModel(model, settings.batching, config) for model in models)
-    loaders = {source.name: _loader(source, settings.batching, config) for source in settings.sources}
-    return Started(ModelApp(hosted, identity(settings.name), loaders), hosted, provider)
+    who = identity(settings.name)
+    part = "transformer" if settings.predictor else "predictor"
+    meter = meter_of(who, part, weight=1 / workers.sharing(settings))
+    hosted = tuple(hosting.HostedModel(model, settings.batching, config, meter=meter) for model in models)
+    loaders = {source.name: _loader(source, settings.batching, config, meter) for source in settings.sources}
+    return Started(ModelApp(hosted, who, loaders), hosted, provider, meter)
 
 
 def _loaded(found: type[Any], source: ModelSource, loop: asyncio.AbstractEventLoop) -> Any:
@@ -110,7 +117,7 @@ def _loaded(found: type[Any], source: ModelSource, loop: asyncio.AbstractEventLo
     return model
 
 
-def _loader(source: ModelSource, limits: BatchLimits, config: PredictorConfig | None) -> Loader:
+def _loader(source: ModelSource, limits: BatchLimits, config: PredictorConfig | None, meter: Meter | None) -> Loader:
     """How the repository loads this model again, without a word to the event loop while it does."""
 
     async def load() -> HostedModel:
@@ -126,7 +133,7 @@ def _loader(source: ModelSource, limits: BatchLimits, config: PredictorConfig | 
 
         worker = Worker(f"load-{source.name}")
         try:
-            return HostedModel(await worker.submit(blocking), limits, config)
+            return HostedModel(await worker.submit(blocking), limits, config, meter=meter)
         finally:
             worker.close()
 

@@ -97,6 +97,11 @@ def bounded(workers: int) -> int:
     return min(workers, most)
 
 
+def sharing(settings: ServeSettings, environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes share this one's replica, itself included."""
+    return min(settings.workers, cpu_limit()) if VARIABLE in environment else 1
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
     process: asyncio.subprocess.Process

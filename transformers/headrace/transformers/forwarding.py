@@ -8,6 +8,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
 
 from headrace.telemetry import tracing
+from headrace.telemetry.usage import inner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 FORWARDED = frozenset(
     {
-        "authorization", "x-request-id", "baggage",
+        "authorization", "x-request-id", "baggage", inner.HEADER,
         "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags",
     }
 )  # fmt: skip

@@ -119,7 +119,8 @@ def _out(app: InferenceApp, role: str, options: RenderOptions) -> list[Rule]:
         collector = app.spec.tracing.collector if app.spec.tracing else None
         return [_to_endpoint(collector.export)] if collector and collector.export else []
     called = [each for each in places.model_roles(app) if role in callers_of(app, each)]
-    found = [_kafka(server, options) for server in places.kafka_servers(options)] if role == places.DISPATCHER else []
+    writes = role == places.DISPATCHER or app.spec.usage is not None
+    found = [_kafka(server, options) for server in places.kafka_servers(options)] if writes else []
     if called:
         own = [{"podSelector": {"matchLabels": places.pods(app, each)}} for each in called]
         found.append(_to([_pods_in(places.ISTIO, places.GATEWAY)], places.GATEWAY_PORTS))

@@ -88,6 +88,7 @@ class Batcher:
         worker: The thread that it runs in.
         limits: How much is merged.
         watcher: Told of every run when it has ended, on the loop.
+        counts: Whether tokens are counted though no limit asks for them.
     """
 
     def __init__(  # the five are what a batcher is made of
@@ -99,9 +100,10 @@ class Batcher:
         limits: BatchLimits,
         *,
         watcher: Callable[[Sequence[Member], RunTimes], None] | None = None,
+        counts: bool = False,
     ) -> None:
         self._hooks = hooks
-        self._counts = model if limits.max_tokens and isinstance(model, CountsTokens) else None
+        self._counts = model if (counts or limits.max_tokens) and isinstance(model, CountsTokens) else None
         self._state_key = model.state_key if isinstance(model, Keyed) else ""
         self._runs = Runs(model, predict, hooks)
         self._worker = worker
