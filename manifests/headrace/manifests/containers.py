@@ -8,6 +8,7 @@ from headrace.manifests.configuration import config_name
 from headrace.manifests.kafka_access import kafka_client
 from headrace.manifests.quantity import format_bytes, format_cpu, format_duration
 from headrace.manifests.resource import Resource, environment
+from headrace.models.model_uri import store_place
 
 if TYPE_CHECKING:
     from headrace.manifests.options import RenderOptions
@@ -28,7 +29,7 @@ def predictor_container(app: InferenceApp, options: RenderOptions, port: int = H
     container = _container(app, predictor, "predictor", options, port)
     container["args"] += _predictor_args(predictor)
     if predictor.model and predictor.model.startswith(_FETCHED_BY_KSERVE):
-        container["env"] += environment({"STORAGE_URI": predictor.model})
+        container["env"] += environment({"STORAGE_URI": store_place(predictor.model)})
     return container
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.manifests.concerns.shared import cluster_metadata
 from headrace.manifests.quantity import format_bytes
 from headrace.manifests.resource import Resource, resource
+from headrace.models.model_uri import store_place
 
 if TYPE_CHECKING:
     from headrace.manifests.options import RenderOptions
@@ -22,9 +23,10 @@ def model_cache(app: InferenceApp, options: RenderOptions) -> list[Resource]:  #
     predictor = app.spec.predictor
     if predictor.cache is None or predictor.model is None:
         return []
-    mark = hashlib.sha256(predictor.model.encode()).hexdigest()[:8]
+    source = store_place(predictor.model)  # the checksum is looked at where the model is loaded
+    mark = hashlib.sha256(source.encode()).hexdigest()[:8]
     spec: dict[str, Any] = {
-        "sourceModelUri": predictor.model,
+        "sourceModelUri": source,
         "modelSize": format_bytes(predictor.cache.size),
         "nodeGroups": list(predictor.cache.node_groups),
     }

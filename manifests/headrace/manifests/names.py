@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from headrace.errors import ModelLoadError
 from headrace.manifests.quantity import format_duration
+from headrace.models.model_uri import parse_model_uri
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -90,6 +92,10 @@ def uri(value: str) -> str:
         raise ValueError(f"scheme {scheme}:// is unknown; known are {', '.join(f'{each}://' for each in SCHEMES)}")
     if found and (not rest or " " in rest):
         raise ValueError("a URI needs something after ://, and no space")
+    try:
+        parse_model_uri(value)
+    except ModelLoadError as fault:
+        raise ValueError(str(fault)) from fault
     return value
 
 

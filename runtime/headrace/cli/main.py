@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "rollback": "Deploy an earlier revision of an app again.",
     "delete": "Delete the apps of a headrace.yaml from a cluster.",
     "schema": "Print the JSON Schema of headrace.yaml, for editors.",
+    "models": "Models that were fetched and are kept here: list them, fetch one, or make room.",
     "serve": "Serve model classes over HTTP and gRPC: what an InferenceService's containers run.",
     "dispatch": "Deliver a topic's events to an app and its answers to Kafka: what the dispatcher runs.",
     "broker": "Run the embedded Kafka broker alone.",
