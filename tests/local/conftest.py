@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from headrace.local.status import TwinEvent
 
 CONTAINERS = Path(__file__).parent / "containers"
-QUICK = TwinSettings(tick=0.05, start_backoff=0.05, max_backoff=0.2, drain=5.0, suspect=2.0, replica_limit=4)
+QUICK = TwinSettings(
+    tick=0.05, report=0.05, start_backoff=0.05, max_backoff=0.2, drain=5.0, suspect=2.0, replica_limit=4
+)
 
 
 def component(env: dict[str, str] | None = None, *, idle: str = "1h", **fields: Any) -> dict[str, Any]:

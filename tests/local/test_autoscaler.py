@@ -1,229 +1,361 @@
-"""How many replicas: decisions, load over time, and the loop, by a clock of the test's own."""
+"""The autoscaler over time, by a clock of the test's own: from zero and back, and what annotations change of it."""
 
 from __future__ import annotations
 
 import asyncio
-from random import Random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.local.autoscaler import Autoscaler, Load, Observation, decide
-from headrace.local.balancing import pick
+from headrace.local.activity import Activity, Moment
+from headrace.local.autoscaler import Autoscaler
+from headrace.local.decisions import Decision, Decisions, from_json, to_json
+from headrace.local.load import Load
 from headrace.local.resources import Scale
+from headrace.local.settings import TwinSettings
+from headrace.testing.clock import VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from opentelemetry.context import Context
 
-
-class VirtualClock:
-    """Stands still until told; `sleep` gives the other tasks their turn."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self._wakes: list[tuple[float, asyncio.Event]] = []
-
-    def now(self) -> float:
-        """What it was set to."""
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        """Come back once `advance` went that far."""
-        event = asyncio.Event()
-        self._wakes.append((self.time + seconds, event))
-        await event.wait()
-
-    async def advance(self, seconds: float) -> None:
-        """Let time pass, waking each sleeper in its turn."""
-        end = self.time + seconds
-        await yield_to_others()
-        while due := sorted((wake for wake in self._wakes if wake[0] <= end), key=lambda wake: wake[0]):
-            self._wakes.remove(due[0])
-            self.time = due[0][0]
-            due[0][1].set()
-            await yield_to_others()
-        self.time = end
+SETTINGS = TwinSettings(replica_limit=100)
 
 
-async def yield_to_others() -> None:
-    """Let every task that can run do so."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
+@dataclass
 class Replicas:
-    """Remembers what it was told."""
+    """Replicas that are ready some seconds after they were asked for."""
 
-    def __init__(self) -> None:
-        self.desired = 0
-        self.told: list[int] = []
+    clock: VirtualClock
+    start: float = 1.0
+    desired: int = 0
+    told: list[tuple[float, int]] = field(default_factory=list)
+    _ready_at: list[float] = field(default_factory=list)
+
+    @property
+    def answering(self) -> int:
+        """Those whose start is over."""
+        return sum(moment <= self.clock.now() for moment in self._ready_at)
 
     def scale_to(self, desired: int, cause: Context | None = None) -> None:
-        """Remember."""
+        """Start what is missing, end what is too much."""
         self.desired = desired
-        self.told.append(desired)
+        self.told.append((self.clock.now() - 1_000_000, desired))
+        self._ready_at = self._ready_at[:desired]
+        self._ready_at += [self.clock.now() + self.start] * (desired - len(self._ready_at))
 
 
-SCALE = Scale(minimum=0, maximum=10, target=2.0, window=10.0, idle=5.0)
+@dataclass
+class Stage:
+    """An autoscaler with everything around it, running."""
+
+    clock: VirtualClock
+    load: Load
+    replicas: Replicas
+    autoscaler: Autoscaler
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of replicas asked for, one after the other."""
+        return [number for _, number in self.replicas.told]
+
+    def arrive(self, requests: int) -> None:
+        """So many requests come; those that find no replica say so."""
+        for _ in range(requests):
+            self.load.change(1)
+            if not self.replicas.answering:
+                self.autoscaler.poke()
+
+    def leave(self, requests: int) -> None:
+        """So many are answered."""
+        for _ in range(requests):
+            self.load.change(-1)
 
 
-@pytest.mark.parametrize(
-    ("average", "current", "replicas", "idle_for", "wanted"),
-    [
-        (0.0, 0, 0, 100.0, 0),
-        (0.0, 1, 0, 0.0, 1),
-        (0.0, 0, 1, 4.9, 1),
-        (0.0, 0, 1, 5.0, 0),
-        (6.0, 0, 3, 5.0, 0),
-        (2.0, 2, 1, 0.0, 1),
-        (2.1, 2, 1, 0.0, 2),
-        (7.9, 8, 1, 0.0, 4),
-        (100.0, 100, 1, 0.0, 10),
-        (0.0, 0, 0, 1.0, 0),
-    ],
-)
-def test_replicas_follow_the_average_at_the_target(
-    average: float, current: int, replicas: int, idle_for: float, wanted: int
-) -> None:
-    """ceil(average / target), at least one while not idle, none after the idle time, at most the maximum."""
-    assert decide(Observation(average, current, replicas, idle_for), SCALE, 100) == wanted
-
-
-def test_bounds() -> None:
-    """The minimum always stands; a missing maximum is the machine's, which no maximum exceeds."""
-    busy, idle = Observation(50.0, 50, 1, 0.0), Observation(0.0, 0, 2, 100.0)
-    assert decide(busy, Scale(maximum=0, target=1.0), 4) == 4
-    assert decide(busy, Scale(maximum=9, target=1.0), 4) == 4
-    assert decide(busy, Scale(minimum=6, maximum=9, target=1.0), 4) == 6
-    assert decide(idle, Scale(minimum=2, maximum=9, target=1.0, idle=5.0), 4) == 2
-
-
-def test_load_is_averaged_over_the_window() -> None:
-    """By time, not by sample; silence before a burst does not thin it, silence after it does."""
+@asynccontextmanager
+async def stage(scale: Scale, *, start: float = 1.0, settings: TwinSettings = SETTINGS) -> AsyncIterator[Stage]:
+    """A running autoscaler, that has begun."""
     clock = VirtualClock()
-    load = Load(10.0, clock)
-    clock.time += 60
-    assert load.average() == 0.0
-    load.change(4)
-    assert load.average() == 4.0
-    clock.time += 1
-    load.change(-2)
-    clock.time += 1
-    assert load.average() == 3.0
-    load.change(-2)
-    clock.time += 2
-    assert load.average() == 1.5
-    assert load.idle_for() == 2
-    clock.time += 10
-    assert load.average() == 0.0
-
-
-def scaler(scale: Scale = SCALE) -> tuple[VirtualClock, Load, Replicas, Autoscaler]:
-    """An autoscaler with everything around it."""
-    clock, replicas = VirtualClock(), Replicas()
-    load = Load(scale.window, clock)
-    return clock, load, replicas, Autoscaler(scale, replicas, load, clock, tick=1.0, limit=100)
-
-
-async def over(clock: VirtualClock, autoscaler: Autoscaler, *steps: float) -> None:
-    """Run the loop while so many seconds pass."""
+    load, replicas = Load(scale, clock), Replicas(clock, start)
+    autoscaler = Autoscaler(scale, replicas, load, clock, settings=settings, deadline=600.0)
+    autoscaler.begin()
     task = asyncio.ensure_future(autoscaler.run())
-    for seconds in steps:
-        await clock.advance(seconds)
+    yield Stage(clock, load, replicas, autoscaler)
     task.cancel()
     await asyncio.wait([task])
 
 
-def test_from_zero_a_request_is_served_at_once_and_more_follow() -> None:
-    """The first replica does not wait for a tick; the burst's size decides the others at the first one."""
-    clock, load, replicas, autoscaler = scaler()
-    load.change(8)
-    autoscaler.poke()
-    assert replicas.told == [1]
-    autoscaler.poke()
-    assert replicas.told == [1]
-    asyncio.run(over(clock, autoscaler, 1.0))
-    assert replicas.told == [1, 4]
-
-
-def test_a_drop_is_followed_once_the_whole_window_agrees() -> None:
-    """A short pause costs no replica; then down, and to zero after the idle time."""
-    clock, load, replicas, autoscaler = scaler(Scale(maximum=10, target=2.0, window=10.0, idle=30.0))
-    load.change(8)
-    autoscaler.poke()
+def test_from_zero_the_first_request_starts_one_at_once_and_its_burst_the_others_at_the_next_tick() -> None:
+    """Knative wakes for the first request; how many are there is told by the averages, every two seconds."""
 
     async def scenario() -> None:
-        await over(clock, autoscaler, 5.0)
-        load.change(-8)
-        await over(clock, autoscaler, 9.0)
-        assert replicas.desired == 4
-        await over(clock, autoscaler, 15.0)
-        assert replicas.desired == 1
-        await over(clock, autoscaler, 5.9)
-        assert replicas.desired == 1
-        await over(clock, autoscaler, 1.2)
-        assert replicas.told == [1, 4, 3, 2, 1, 0]
+        async with stage(Scale(target=2.0)) as on:
+            on.arrive(8)
+            assert on.numbers == [0, 1]
+            await on.clock.advance(1.9)
+            assert on.numbers == [0, 1]
+            await on.clock.advance(0.2)
+            assert on.numbers[-1] == 3  # (1 reported at once + 7 and 8 in the two seconds since) / 3 seconds / 2
+            await on.clock.advance(10)
+            assert on.numbers[-1] == 4
 
     asyncio.run(scenario())
 
 
-def test_requests_that_wait_at_a_hard_limit_ask_for_what_holds_them() -> None:
-    """A request in flight for long must not make others wait for an average to rise; the next tick keeps it so."""
-    clock, load, replicas, autoscaler = scaler(Scale(maximum=5, target=0.7, concurrency=1, window=60.0, idle=60.0))
-    load.change(3)
-    autoscaler.poke()
-    assert replicas.told == [3]
-    load.change(20)
-    autoscaler.poke()
-    assert replicas.told == [3, 5]
-    load.change(-22)
-    asyncio.run(over(clock, autoscaler, 3.0))
-    assert replicas.desired == 5
+def test_zero_one_three_zero() -> None:
+    """By Knative's rules, with its defaults: the times follow from window, panic and ticks alone."""
+
+    async def scenario() -> None:
+        async with stage(Scale(target=2.8, total=4.0, concurrency=4, maximum=3)) as on:
+            on.arrive(1)
+            await on.clock.advance(10)
+            assert on.numbers == [0, 1]
+            on.arrive(11)
+            await on.clock.advance(20)
+            assert on.numbers == [0, 1, 2, 3]
+            on.leave(12)
+            down = on.clock.now() - 1_000_000
+            await on.clock.advance(300)
+            assert on.numbers == [0, 1, 2, 3, 2, 1, 0]
+            at = {number: moment for moment, number in on.replicas.told}
+            # The last bucket with a request leaves the window after a minute; a tick later it is inactive, then gone.
+            assert down + 60 <= at[0] <= down + 66
+
+    asyncio.run(scenario())
+
+
+def test_hours_of_traffic_run_in_milliseconds() -> None:
+    """Two hours, a burst of a minute every ten: each is followed up and down, and time is the clock's alone."""
+
+    async def scenario() -> None:
+        async with stage(Scale(target=5.0, maximum=10)) as on:
+            for _ in range(12):
+                on.arrive(20)
+                await on.clock.advance(60)
+                assert on.replicas.desired >= 4
+                on.leave(20)
+                await on.clock.advance(540)
+                assert on.replicas.desired == 0
+            assert on.clock.now() == 1_000_000 + 2 * 3600
+
+    began = time.process_time()
+    asyncio.run(scenario())
+    assert time.process_time() - began < 60
+
+
+def test_requests_a_second_are_a_metric() -> None:
+    """50 a second at a target of 10: five replicas, however short each request is."""
+
+    async def scenario() -> None:
+        async with stage(Scale(metric="rps", target=10.0, total=10.0)) as on:
+            for _ in range(120):
+                for _ in range(50):
+                    on.arrive(1)
+                    on.leave(1)
+                await on.clock.advance(1.0)
+            assert on.replicas.desired == 5
+
+    asyncio.run(scenario())
 
 
 def test_a_long_request_keeps_its_replica() -> None:
     """In flight is not idle, however long."""
-    clock, load, replicas, autoscaler = scaler()
-    load.change(1)
-    autoscaler.poke()
-    asyncio.run(over(clock, autoscaler, 600.0))
-    assert replicas.told == [1]
+
+    async def scenario() -> None:
+        async with stage(Scale(target=2.0)) as on:
+            on.arrive(1)
+            await on.clock.advance(3600)
+            assert on.numbers == [0, 1]
+
+    asyncio.run(scenario())
 
 
-class Busy:
-    """Something with requests in flight."""
+def test_a_revision_that_never_gets_ready_ends_after_its_deadline() -> None:
+    """The client is gone, the start is not: it is given the progress deadline and half a minute, then zero."""
 
-    def __init__(self, in_flight: int) -> None:
-        self.in_flight = in_flight
+    async def scenario() -> None:
+        async with stage(Scale(target=2.0), start=10_000.0) as on:
+            on.arrive(1)
+            await on.clock.advance(5)
+            on.leave(1)
+            await on.clock.advance(620)
+            assert on.replicas.desired == 1
+            await on.clock.advance(20)
+            assert on.numbers == [0, 1, 0]
+
+    asyncio.run(scenario())
+
+
+def test_headraces_idle_time_is_exact() -> None:
+    """Neither earlier than it by an average that fell, nor later by a window that is longer."""
+
+    async def scenario() -> None:
+        for idle in (3.0, 200.0):
+            async with stage(Scale(target=2.0, idle=idle)) as on:
+                on.arrive(4)
+                await on.clock.advance(4)
+                on.leave(4)
+                await on.clock.advance(idle - 0.5)
+                assert on.replicas.desired >= 1
+                await on.clock.advance(2.6)
+                assert on.replicas.desired == 0
+                await on.clock.advance(100)
+                assert on.numbers.count(0) == 2  # what is left in the window is no reason to start again
+
+    asyncio.run(scenario())
+
+
+def test_annotations_are_followed_live() -> None:
+    """Another target, a minimum, a maximum: from the next tick on, without a new replica for its own sake."""
+
+    async def scenario() -> None:
+        scale = Scale(target=10.0)
+        async with stage(scale) as on:
+            on.arrive(10)
+            await on.clock.advance(20)
+            assert on.replicas.desired == 1
+            on.autoscaler.configure(replace(scale, target=2.0))
+            await on.clock.advance(2)
+            assert on.replicas.desired == 5
+            on.autoscaler.configure(replace(scale, target=2.0, maximum=3))
+            await on.clock.advance(2)
+            assert on.replicas.desired == 3
+            on.leave(10)
+            on.autoscaler.configure(replace(scale, minimum=2))
+            await on.clock.advance(300)
+            assert on.replicas.desired == 2
+            on.autoscaler.configure(scale)
+            await on.clock.advance(120)
+            assert on.replicas.desired == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_minimum_raised_at_zero_is_followed() -> None:
+    """Warmed beforehand, without a request (Knative 1.21)."""
+
+    async def scenario() -> None:
+        async with stage(Scale()) as on:
+            await on.clock.advance(10)
+            on.autoscaler.configure(Scale(minimum=1))
+            await on.clock.advance(2)
+            assert on.numbers == [0, 1]
+
+    asyncio.run(scenario())
+
+
+def activity(scale: Scale, *, ready: int = 0) -> Activity:
+    """The state of a revision at time 0, its first replicas ready if there are any."""
+    found = Activity(scale, deadline=600.0, limit=100, now=0.0)
+    if ready:
+        found.apply(ready, Moment(0.0, ready, ready))
+    return found
+
+
+def test_the_way_to_zero_waits_for_the_stable_window_and_the_grace() -> None:
+    """Active a window long; then, where the activator was out of the path, its grace period."""
+    found = activity(Scale(burst=0.0), ready=1)
+
+    def ask(now: float) -> tuple[int, str]:
+        return found.apply(0, Moment(now, 1, 1, excess=0))
+
+    found.apply(1, Moment(1.0, 1, 1, excess=0))
+    assert not found.proxied
+    assert ask(59) == (1, "active for 59 s, less than the stable window")
+    assert ask(61) == (1, "nothing wanted: inactive from now on")
+    assert found.proxied
+    assert ask(90.5) == (1, "the activator is in the path for 30 of 30 s")
+    assert ask(91.0) == (0, "")
+
+
+def test_no_grace_is_waited_for_where_the_activator_was_in_the_path_all_along() -> None:
+    """As with a negative excess burst capacity: the fast way."""
+    found = activity(Scale(), ready=1)
+    assert found.apply(0, Moment(61, 1, 1))[0] == 1
+    assert found.apply(0, Moment(63, 1, 1))[0] == 0
+
+
+def test_the_last_replica_is_retained() -> None:
+    """For the retention period after the revision became inactive."""
+    found = activity(Scale(retention=100.0), ready=1)
+    assert found.apply(0, Moment(61, 1, 1))[0] == 1
+    assert found.apply(0, Moment(160, 1, 1)) == (1, "retained: inactive for 99 of 100 s")
+    assert found.apply(0, Moment(161, 1, 1))[0] == 0
+
+
+def test_a_request_while_it_is_retained_makes_it_active_anew() -> None:
+    """And the window begins again."""
+    found = activity(Scale(retention=100.0), ready=1)
+    found.apply(0, Moment(61, 1, 1))
+    assert found.condition == "inactive"
+    found.apply(1, Moment(100, 1, 1))
+    assert (found.condition, found.since) == ("active", 100)
+    assert found.apply(0, Moment(159, 1, 1))[1] == "active for 59 s, less than the stable window"
+
+
+def test_scaling_to_zero_can_be_switched_off() -> None:
+    """enable-scale-to-zero of the cluster's settings: one stays."""
+    found = activity(Scale(to_zero=False), ready=1)
+    assert found.apply(0, Moment(1000, 1, 1)) == (1, "enable-scale-to-zero is false")
 
 
 @pytest.mark.parametrize(
-    ("loads", "concurrency", "turn", "picked"),
+    ("scale", "limit", "first", "wanted", "asked"),
     [
-        ([], 0, 0, None),
-        ([5], 0, 0, 0),
-        ([5, 4], 0, 0, 1),
-        ([], 1, 0, None),
-        ([1, 0], 1, 0, 1),
-        ([1, 1], 1, 0, None),
-        ([2, 0], 3, 1, 0),
-        ([3, 0], 3, 1, 1),
-        ([0, 0, 0], 4, 0, 0),
-        ([0, 0, 0], 4, 1, 1),
-        ([0, 4, 0], 4, 1, 2),
-        ([4, 4, 4], 4, 2, None),
+        (Scale(), 100, 0, 50, 50),
+        (Scale(maximum=9), 100, 0, 50, 9),
+        (Scale(maximum=9), 4, 0, 50, 4),
+        (Scale(minimum=6, maximum=9), 4, 6, 50, 6),
+        (Scale(minimum=2), 4, 2, 0, 2),
+        (Scale(initial=3), 100, 3, 1, 3),
+        (Scale(initial=1), 100, 1, 0, 1),
+        (Scale(initial=3, minimum=5), 100, 5, 1, 5),
+        (Scale(initial=3), 2, 2, 1, 2),
     ],
 )
-def test_balancing_is_knatives(loads: list[int], concurrency: int, turn: int, picked: int | None) -> None:
-    """Two choices without a limit, the first with room up to three, turns above."""
-    replicas = [Busy(load) for load in loads]
-    found = pick(replicas, concurrency, turn, Random(1))
-    assert found is (None if picked is None else replicas[picked])
+def test_bounds(scale: Scale, limit: int, first: int, wanted: int, asked: int) -> None:
+    """min-scale, max-scale, initial-scale until it was reached, and the most of this machine."""
+    found = Activity(scale, deadline=600.0, limit=limit, now=0.0)
+    assert found.first == first
+    assert found.apply(wanted, Moment(1.0, 0, first))[0] == asked
 
 
-def test_two_choices_avoid_the_busiest() -> None:
-    """The most loaded of three is never taken: one of any two is less loaded."""
-    replicas = [Busy(9), Busy(1), Busy(2)]
-    chance = Random(7)
-    picked = {id(pick(replicas, 0, 0, chance)) for _ in range(100)}
-    assert picked == {id(replicas[1]), id(replicas[2])}
+def test_an_initial_scale_counts_until_it_was_reached() -> None:
+    """Three to begin with; once they were ready, what is wanted."""
+    found = Activity(Scale(initial=3), deadline=600.0, limit=100, now=0.0)
+    assert found.apply(0, Moment(2.0, 2, 3))[0] == 3
+    assert found.apply(1, Moment(4.0, 3, 3))[0] == 3
+    assert found.apply(1, Moment(6.0, 3, 3))[0] == 1
+
+
+def test_decisions_are_kept_with_their_numbers() -> None:
+    """One a tick while something happens, none at rest at zero; they survive JSON."""
+
+    async def scenario() -> None:
+        async with stage(Scale(target=2.0, idle=5.0)) as on:
+            await on.clock.advance(1000)
+            assert on.autoscaler.decisions.all == ()
+            on.arrive(4)
+            await on.clock.advance(10)
+            on.leave(4)
+            await on.clock.advance(1000)
+            kept = on.autoscaler.decisions.all
+            assert 8 <= len(kept) <= 14
+            assert [decision.asked for decision in kept if decision.asked != decision.before] == [1, 2, 0]
+            assert kept[-1].at_rest
+            assert from_json(to_json({"a": kept})) == {"a": kept}
+
+    asyncio.run(scenario())
+
+
+def test_decisions_are_bounded() -> None:
+    """The last two hours."""
+    kept = Decisions()
+    for second in range(10_000):
+        kept.add(Decision(second, 1.0, 1.0, 1.0, 1, 0, 1, 1, 1, 1, panicking=False, excess=-1, why=""))
+    assert len(kept.all) == 3600
+    assert kept.all[-1].time == 9999

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import sys
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests.local.conftest import CONFIG_MAP, component, deployment, inference_se
 from headrace.errors import ConfigurationError
 from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
 from headrace.local.plan import plan, topics_of
-from headrace.local.resources import Name, Scale
+from headrace.local.resources import Name
 
 ADDRESSES = {
     Name("vision", "labels"): "127.0.0.1:5001",
@@ -68,7 +67,7 @@ DISPATCHER = deployment(Path("/journal"))
             changed(SERVICE, -1, "spec", "predictor", "minReplicas"),
             "is -1, not a whole number of 0 or more",
         ),
-        (changed(SERVICE, 3, "spec", "predictor", "minReplicas"), "has minReplicas 3 above maxReplicas 1"),
+        (changed(SERVICE, 3, "spec", "predictor", "minReplicas"), "a least scale of 3 above the most, 1"),
         (changed(SERVICE, "0", "spec", "predictor", "timeout"), "timeout is '0', not a number above 0"),
         (
             changed(SERVICE, "5 minutes", "spec", "predictor", "annotations", "headrace.dev/idle"),
@@ -147,60 +146,12 @@ def test_spans_go_to_the_twins_own_store() -> None:
     assert exported_to("http://tempo.monitoring.svc.cluster.local:4318") is not None
 
 
-def scale_of(fields: dict[str, Any], annotations: dict[str, str]) -> Scale:
-    """The scale of a component with these fields and annotations."""
-    part = {**component(), **fields, "annotations": annotations}
-    return plan([inference_service(predictor=part)]).services[0].scale
-
-
-KN = "autoscaling.knative.dev/"
-
-
-@pytest.mark.parametrize(
-    ("fields", "annotations", "scale"),
-    [
-        ({}, {}, Scale(0, 1, 70.0, 0, 60.0, 60.0)),
-        ({"scaleTarget": 8, "maxReplicas": 4}, {}, Scale(0, 4, 5.6, 0, 60.0, 60.0)),
-        ({"containerConcurrency": 2}, {}, Scale(0, 1, 1.4, 2, 60.0, 60.0)),
-        ({"containerConcurrency": 2, "scaleTarget": 8}, {}, Scale(0, 1, 1.4, 2, 60.0, 60.0)),
-        ({}, {f"{KN}target": "10", f"{KN}target-utilization-percentage": "100"}, Scale(0, 1, 10.0, 0, 60.0, 60.0)),
-        (
-            {},
-            {f"{KN}window": "1m30s", f"{KN}scale-to-zero-pod-retention-period": "500ms"},
-            Scale(0, 1, 70.0, 0, 90.0, 90.5),
-        ),
-        ({}, {f"{KN}window": "6s", "headrace.dev/idle": "2s"}, Scale(0, 1, 70.0, 0, 6.0, 2.0)),
-        ({"minReplicas": 1}, {f"{KN}min-scale": "2", f"{KN}max-scale": "3"}, Scale(2, 3, 70.0, 0, 60.0, 60.0)),
-    ],
-)
-def test_scale_is_read_as_the_controllers_do(fields: dict[str, Any], annotations: dict[str, str], scale: Scale) -> None:
-    """KServe's fields, Knative's annotations before them, Knative's defaults and its utilisation of 70 %."""
-    found = scale_of(fields, annotations)
-    assert replace(found, target=scale.target) == scale
-    assert found.target == pytest.approx(scale.target)
-
-
-def test_replicas_left_out_are_kserves_defaults() -> None:
-    """One at least, any number at most."""
-    part = component()
-    del part["minReplicas"], part["maxReplicas"]
-    scale = plan([inference_service(predictor=part)]).services[0].scale
-    assert (scale.minimum, scale.maximum) == (1, 0)
-
-
-def test_another_metric_than_concurrency_is_named() -> None:
-    """It is not followed in silence."""
-    done = plan([inference_service(predictor=component(scaleMetric="rps", scaleTarget=5))])
-    assert done.services[0].scale.target == 70.0
-    assert "scaleMetric 'rps': scaled by concurrency here" in done.skipped[0]
-
-
 def test_the_outermost_component_has_the_services_name() -> None:
     """The transformer where there is one, else the predictor."""
-    alone = plan([SERVICE]).services
-    assert [service.names for service in alone] == [(Name("vision", "labels-predictor"), Name("vision", "labels"))]
-    chain = plan([inference_service(predictor=component(), transformer=component())]).services
-    assert [len(service.names) for service in chain] == [1, 2]
+    alone = plan([SERVICE]).routes
+    assert [route.names for route in alone] == [(Name("vision", "labels-predictor"), Name("vision", "labels"))]
+    chain = plan([inference_service(predictor=component(), transformer=component())]).routes
+    assert [len(route.names) for route in chain] == [1, 2]
 
 
 def command_of(container: dict[str, Any], role: str = "predictor") -> tuple[tuple[str, ...], dict[str, str]]:

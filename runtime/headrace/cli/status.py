@@ -32,10 +32,15 @@ def status(
     profile: ProfileOption = None,
     kafka: KafkaOption = None,
     context: ContextOption = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Print the replicas over time with the autoscaler's reasons, and draw them to this PNG."),
+    ] = None,
     output: Annotated[Literal["table", "json"], typer.Option(help=OUTPUT_HELP)] = "table",
 ) -> None:
     """Show what the running `headrace up` does: services with their replicas, dispatchers, addresses.
 
+    With --plot: how many replicas each service had since it was last used, and by which numbers of the autoscaler.
     With --cluster: each app's revision, and how each of its resources stands there.
     """
     if cluster:
@@ -45,6 +50,11 @@ def status(
         return
     _only_of_a_cluster({"--file": file, "--profile": profile, "--kafka": kafka, "--context": context})
     twin = running_twin()
+    if plot:
+        from headrace.cli.status_plot import print_and_draw
+
+        print_and_draw(twin.ingress, plot, output)
+        return
     found, colds = asyncio.run(fetch(twin.ingress)), _cold_starts(Path(twin.traces))
     if output == "json":
         document = {**asdict(found), "cold_starts": [asdict(cold) for cold in colds.values()]}
@@ -65,18 +75,27 @@ async def fetch(ingress: str) -> TwinStatus:
     Raises:
         UnavailableError: it does not answer.
     """
-    import aiohttp
-
     from headrace.local.status import TwinStatus
+
+    return TwinStatus.from_json(await read(ingress))
+
+
+async def read(url: str) -> bytes:
+    """What the twin answers there.
+
+    Raises:
+        UnavailableError: it does not answer.
+    """
+    import aiohttp
 
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-            session.get(ingress) as response,
+            session.get(url) as response,
         ):
-            return TwinStatus.from_json(await response.read())
+            return await response.read()
     except (aiohttp.ClientError, asyncio.TimeoutError) as fault:
-        raise UnavailableError(f"The twin at {ingress} does not answer: {fault}") from fault
+        raise UnavailableError(f"The twin at {url} does not answer: {fault}") from fault
 
 
 def _cold_starts(traces: Path) -> dict[str, ColdStart]:
@@ -119,7 +138,7 @@ def _service_row(service: ServiceStatus, colds: Mapping[str, ColdStart]) -> tupl
         str(service.in_flight),
         str(service.queued),
         cold,
-        service.problem,
+        service.problem or service.why,
     )
 
 

@@ -1,26 +1,25 @@
-"""Where requests wait for a replica: Knative's activator, always in the path."""
+"""Where requests wait for a replica: Knative's activator."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from random import Random
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
 from opentelemetry.trace import set_span_in_context
 
-from headrace.errors import DeadlineExceededError, OverloadedError, UnavailableError
+from headrace.errors import OverloadedError, UnavailableError
 from headrace.local.balancing import pick
+from headrace.local.turns import Turns
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
 
-    from headrace.local.autoscaler import Load
+    from headrace.local.load import Load
     from headrace.local.replica import Ground, Replica
     from headrace.local.replicas import ReplicaSet
 
@@ -42,24 +41,23 @@ class Activator:
         self._replicas = replicas
         self._load = load
         self._poke = poke
-        self._waiting: OrderedDict[asyncio.Future[Replica], None] = OrderedDict()
+        self._turns: Turns[Replica] = Turns(lambda replica: replica.given_back())
         self._turn = 0
         # Spreads load; nothing secret.
         self._chance = Random()  # noqa: S311
         self._closed = ""
         replicas.changed = self._serve_waiting
-        replicas.gave_up = self._refuse_waiting
 
     @property
     def queued(self) -> int:
         """Requests that wait."""
-        return len(self._waiting)
+        return len(self._turns)
 
-    async def acquire(self, headers: Mapping[str, str]) -> Replica:
+    async def acquire(self, headers: Mapping[str, str], within: float) -> Replica:
         """A replica that may take one request now; give it back with :meth:`release`.
 
-        A request that has to wait gets a span below the trace context of its ``headers``. A caller that is cancelled
-        leaves the queue.
+        A request that has to wait, ``within`` seconds at most, gets a span below the trace context of its ``headers``.
+        A caller that is cancelled leaves the queue.
 
         Raises:
             OverloadedError: too many wait already.
@@ -68,12 +66,12 @@ class Activator:
         """
         if self._closed:
             raise UnavailableError(self._closed)
-        replica = None if self._waiting else self._pick()
+        replica = None if self._turns else self._pick()
         if replica is None:
             depth = self._ground.settings.queue_depth
             if self.queued >= depth:
                 raise OverloadedError(f"pending request queue full: {depth} requests wait for {self._name}")
-            return await self._wait(tracing.extract(headers))
+            return await self._wait(tracing.extract(headers), within)
         self._load.change(1)
         return replica
 
@@ -86,18 +84,24 @@ class Activator:
     def close(self, reason: str) -> None:
         """Refuse what waits and what comes."""
         self._closed = reason
-        self._refuse_waiting(reason)
+        self.refuse_waiting(reason)
+
+    def refuse_waiting(self, reason: str) -> None:
+        """Answer everything that waits with 503."""
+        self._turns.refuse(lambda: UnavailableError(reason))
 
     @property
     def _name(self) -> str:
         return str(self._ground.service.name)
 
-    async def _wait(self, context: Context) -> Replica:
+    async def _wait(self, context: Context, within: float) -> Replica:
         attributes: dict[str, AttributeValue] = {"headrace.service": self._name, "headrace.queue.length": self.queued}
         span = self._ground.tracer.start_span("activator wait", context=context, attributes=attributes)
         self._load.change(1)
         try:
-            replica = await self._queue(asyncio.get_running_loop().create_future(), span)
+            self._poke(set_span_in_context(span, Context()))
+            late = f"activator request timeout: {self._name} had no replica within {within:.3g} s"
+            replica = await self._turns.wait(within, late)
             span.set_attribute("headrace.replica", replica.name)
         except BaseException as fault:
             self._load.change(-1)
@@ -111,23 +115,6 @@ class Activator:
             return replica
         finally:
             span.end()
-
-    async def _queue(self, turn: asyncio.Future[Replica], span: Span) -> Replica:
-        loop = asyncio.get_running_loop()
-        deadline = self._ground.service.deadline or self._ground.settings.cold_start
-        timer = loop.call_later(deadline, _time_out, turn, f"{self._name} had no replica within {deadline:g} s")
-        self._waiting[turn] = None
-        try:
-            self._poke(set_span_in_context(span, Context()))
-            return await turn
-        except asyncio.CancelledError:
-            # It may have been given a replica in the very moment in which its client left.
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                turn.result().given_back()
-            raise
-        finally:
-            timer.cancel()
-            self._waiting.pop(turn, None)
             self._serve_waiting()
 
     def _pick(self) -> Replica | None:
@@ -138,25 +125,5 @@ class Activator:
         return replica
 
     def _serve_waiting(self) -> None:
-        while self._waiting and (replica := self._pick()):
-            self._hand(self._first(), replica)
-
-    def _hand(self, turn: asyncio.Future[Replica], replica: Replica) -> None:
-        if turn.done():  # timed out or cancelled, and not awake yet
-            replica.given_back()
-        else:
-            turn.set_result(replica)
-
-    def _first(self) -> asyncio.Future[Replica]:
-        return self._waiting.popitem(last=False)[0]
-
-    def _refuse_waiting(self, reason: str) -> None:
-        while self._waiting:
-            turn = self._first()
-            if not turn.done():
-                turn.set_exception(UnavailableError(reason))
-
-
-def _time_out(turn: asyncio.Future[Replica], reason: str) -> None:
-    if not turn.done():
-        turn.set_exception(DeadlineExceededError(f"activator request timeout: {reason}"))
+        while self._turns and (replica := self._pick()):
+            self._turns.hand(replica)

@@ -60,9 +60,9 @@ def service_command(service: Service, replica: str, ports: Mapping[int, int], ar
             **command.environment,
             "PORT": str(port),
             # Knative's runtime contract, "Environment".
-            "K_SERVICE": service.name.name,
-            "K_CONFIGURATION": service.name.name,
-            "K_REVISION": command.environment.get("K_REVISION", f"{service.name.name}-00001"),
+            "K_SERVICE": service.knative_name,
+            "K_CONFIGURATION": service.knative_name,
+            "K_REVISION": command.environment.get("K_REVISION", service.revision),
         },
     )
 

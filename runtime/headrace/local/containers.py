@@ -48,6 +48,8 @@ class Container:
     mounts: tuple[Mount, ...]
     probe_path: str
     """Where an HTTP GET tells readiness; empty: a TCP connection does, as Knative has it."""
+    http2_port: int = 0
+    """The port that HTTP/2 and gRPC go to (``h2c``); 0 is none."""
 
 
 NOTHING = Container((), (), {}, {}, DEFAULT_PORT, frozenset(), (), "")
@@ -80,6 +82,9 @@ class ContainerReader:
         args = place.texts("args")
         environment, fields = self._environment(place)
         port, ports = _ports(place, args, environment)
+        spoken = [
+            entry for entry in place.items("ports") if entry.text("name", "").partition("-")[0] in ("h2c", "grpc")
+        ]
         return Container(
             command=command,
             args=args,
@@ -89,6 +94,7 @@ class ContainerReader:
             ports=ports,
             mounts=tuple(mount for entry in place.items("volumeMounts") if (mount := self._mount(entry))),
             probe_path=_probe_path(place),
+            http2_port=spoken[0].whole("containerPort", DEFAULT_PORT) if spoken else 0,
         )
 
     def _environment(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from headrace.errors import ConfigurationError
 from headrace.local.containers import NOTHING, ContainerReader
 from headrace.local.place import Place
-from headrace.local.resources import Name, Plan, Service, Topic, Workload
-from headrace.local.scale import read_scale
+from headrace.local.resources import Limits, Name, Plan, Route, Service, Share, Topic, Workload
+from headrace.local.scale import CONFIG, Defaults, kserve_wishes, read_defaults, read_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +40,12 @@ _DEFAULT_TIMEOUT = 300
 @dataclass(slots=True)
 class _Reading:
     services: list[Service] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
     workloads: list[Workload] = field(default_factory=list)
     topics: list[Topic] = field(default_factory=list)
     config_maps: dict[Name, dict[str, bytes]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    defaults: Defaults = field(default_factory=Defaults)
     collectors: set[str] = field(default_factory=set)
     """Addresses, ``http://NAME.NAMESPACE.svc.``, of the collectors that do not run here."""
 
@@ -58,8 +60,13 @@ def plan(resources: Sequence[Mapping[str, Any]]) -> Plan:
     places = [_resource(position, document, problems) for position, document in enumerate(resources)]
     reading = _Reading()
     # ConfigMaps first: the others refer to them, in whatever order they stand.
-    for place in sorted(places, key=lambda place: place.value.get("kind") != "ConfigMap"):
+    first = [place for place in places if place.value.get("kind") == "ConfigMap"]
+    for place in first:
         _read(place, reading)
+    reading.defaults = read_defaults(reading.config_maps.get(CONFIG), problems)
+    for place in places:
+        if place not in first:
+            _read(place, reading)
     problems += _doubles(reading)
     if problems:
         raise ConfigurationError(
@@ -68,6 +75,7 @@ def plan(resources: Sequence[Mapping[str, Any]]) -> Plan:
         )
     return Plan(
         services=tuple(replace(each, container=_told(each.container, reading)) for each in reading.services),
+        routes=tuple(reading.routes),
         workloads=tuple(replace(each, container=_told(each.container, reading)) for each in reading.workloads),
         topics=tuple(reading.topics),
         config_maps=reading.config_maps,
@@ -178,13 +186,22 @@ def _inference_service(name: Name, place: Place, reading: _Reading) -> None:
                 name=Name(name.namespace, f"{name.name}-{role}"),
                 app=name.name,
                 role=role,
-                outermost=role == roles[-1],
                 container=_serving_container(name, component, reading),
-                scale=read_scale(component, noted, reading.skipped),
-                timeout=component.number("timeout", _DEFAULT_TIMEOUT),
+                scale=read_scale(kserve_wishes(component), noted, reading.skipped, reading.defaults),
+                limits=_kserve_limits(component),
                 deadline=noted.seconds("serving.knative.dev/progress-deadline", 0) or None,
             )
         )
+
+        own = Name(name.namespace, f"{name.name}-{role}")
+        # The outermost component has the InferenceService's own name as well.
+        reading.routes.append(Route((own, name) if role == roles[-1] else (own,), (Share(own),)))
+
+
+def _kserve_limits(component: Place) -> Limits:
+    """KServe sets one of Knative's three timeouts; the response may begin as late as it may end."""
+    total = component.number("timeout", _DEFAULT_TIMEOUT)
+    return Limits(total, start=max(total, _DEFAULT_TIMEOUT))
 
 
 def _serving_container(name: Name, component: Place, reading: _Reading) -> Container:
@@ -201,7 +218,7 @@ def _serving_container(name: Name, component: Place, reading: _Reading) -> Conta
 def _doubles(reading: _Reading) -> list[str]:
     seen: set[Name] = set()
     problems = []
-    for name in [name for service in reading.services for name in service.names]:
+    for name in [name for route in reading.routes for name in route.names]:
         if name in seen:
             problems.append(f"Two services are called {name}: their requests could not be told apart")
         seen.add(name)

@@ -20,7 +20,8 @@ from headrace.errors import DeadlineExceededError, HeadraceError, OverloadedErro
 
 if TYPE_CHECKING:
     from headrace.local.replica import Replica
-    from headrace.local.running_service import RunningService
+    from headrace.local.resources import Limits
+    from headrace.local.running_route import RunningRoute
 
 # RFC 9110, section 7.6.1: these are of one connection, not of the message.
 _HOP_BY_HOP = frozenset(
@@ -63,24 +64,31 @@ class Proxy:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def forward(self, request: web.BaseRequest, service: RunningService, path: str) -> web.StreamResponse:
-        """The answer of a replica of ``service`` to this request at ``path``, or why there is none."""
+    async def forward(self, request: web.BaseRequest, route: RunningRoute, path: str) -> web.StreamResponse:
+        """The answer of a replica behind ``route`` to this request at ``path``, or why there is none."""
+        began = asyncio.get_running_loop().time()
+        service = route.pick()
+        limits = service.service.limits
         try:
-            replica = await service.activator.acquire(request.headers)
+            replica = await service.acquire(request.headers, min(limits.total, limits.start))
         except HeadraceError as fault:
             return refusal(fault)
         try:
-            return await self._exchange(request, service, replica, path)
+            waited = asyncio.get_running_loop().time() - began
+            return await self._exchange(request, limits, replica, path, waited)
         finally:
-            service.activator.release(replica)
+            service.release(replica)
 
     async def _exchange(
-        self, request: web.BaseRequest, service: RunningService, replica: Replica, path: str
+        self, request: web.BaseRequest, limits: Limits, replica: Replica, path: str, waited: float
     ) -> web.StreamResponse:
+        total, start = (max(0.001, limit - waited) for limit in (limits.total, limits.start))
         try:
-            upstream = await self._send(request, service, replica, path)
+            # A task of its own for the shorter limit, only where it is one.
+            sending = self._send(request, replica, path, aiohttp.ClientTimeout(total, sock_read=limits.idle or None))
+            upstream = await (asyncio.wait_for(sending, start) if start < total else sending)
         except asyncio.TimeoutError:
-            return refusal(DeadlineExceededError(f"{replica.name} did not answer within {service.service.timeout:g} s"))
+            return refusal(DeadlineExceededError(f"{replica.name} did not answer {_within(limits)}"))
         except aiohttp.ClientResponseError as fault:
             return error(502, f"{replica.name} did not answer in HTTP: {fault.message}")
         except aiohttp.ClientError as fault:
@@ -93,7 +101,7 @@ class Proxy:
             return await _whole(upstream, replica)
 
     async def _send(
-        self, request: web.BaseRequest, service: RunningService, replica: Replica, path: str
+        self, request: web.BaseRequest, replica: Replica, path: str, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         headers = _forwarded(request)
         if headers.pop(hdrs.EXPECT, "").lower() == "100-continue":
@@ -113,7 +121,7 @@ class Proxy:
             headers=headers,
             data=data,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=service.service.timeout),
+            timeout=timeout,
         )
 
 
@@ -139,6 +147,11 @@ def _forwarded(request: web.BaseRequest) -> CIMultiDict[str]:
     headers["x-forwarded-for"] = ", ".join(chain)
     headers.setdefault("x-forwarded-proto", "http")
     return headers
+
+
+def _within(limits: Limits) -> str:
+    idle = f", or sent nothing for {limits.idle:g} s" if limits.idle else ""
+    return f"within {min(limits.start, limits.total):g} s{idle}"
 
 
 def _end_to_end(headers: Any) -> CIMultiDict[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError, UnavailableError
+from headrace.local.breaker import Breaker
 from headrace.local.commands import service_command
 from headrace.local.processes import Process, exit_reason, free_ports
 from headrace.local.readiness import Readiness, probe, until_ready
@@ -65,11 +66,16 @@ class Replica:
         self.unique = f"{name}-{uuid.uuid4().hex[:8]}"
         """Its name among all replicas that ever were; ``name`` is one of this twin's alone."""
         self.in_flight = 0
+        """Requests at it, those in its own queue included."""
+        self.breaker = Breaker(ground.service.scale.concurrency, name)
         self.state: ReplicaState = "starting"
         self.ready_after = 0.0
         """Seconds from the start to readiness."""
         ports = free_ports(ground.service.container.ports)
         self.port = ports[ground.service.container.port]
+        http2 = ground.service.container.http2_port
+        self.http2_port = ports[http2] if http2 else 0
+        """Where it takes HTTP/2 and gRPC; 0 is nowhere."""
         self._ports = ports
         self._ground = ground
         self._changed = changed
@@ -146,14 +152,27 @@ class Replica:
             self._process.kill()
 
     def taken(self) -> None:
-        """A request goes to it."""
+        """A request goes to it; who calls this knows that it has room."""
         self.in_flight += 1
+        self.breaker.take()
+
+    async def queue(self, within: float) -> None:
+        """A request goes to it, as soon as it has room.
+
+        Raises:
+            HeadraceError: too many wait for it, it had no room in time, or it is gone.
+        """
+        self.in_flight += 1
+        try:
+            await self.breaker.enter(within)
+        except BaseException:
+            self._one_less()
+            raise
 
     def given_back(self) -> None:
         """A request is done with it."""
-        self.in_flight -= 1
-        if self.state == "draining" and self.in_flight == 0:
-            self._unused.set()
+        self.breaker.leave()
+        self._one_less()
 
     def suspect(self) -> None:
         """It broke a connection: it gets no request until a probe succeeds, and is killed when none does for long."""
@@ -168,6 +187,7 @@ class Replica:
     async def close(self) -> None:
         """Let nothing of it go on; its process is gone or killed."""
         self.kill()
+        self.breaker.close()
         if self._reprobing is not None:
             self._reprobing.cancel()
             await asyncio.wait([self._reprobing])
@@ -244,6 +264,11 @@ class Replica:
             self._enter(found)
         else:
             self.kill()
+
+    def _one_less(self) -> None:
+        self.in_flight -= 1
+        if self.state == "draining" and self.in_flight == 0:
+            self._unused.set()
 
     def _enter(self, state: ReplicaState) -> None:
         self.state = state

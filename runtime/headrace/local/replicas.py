@@ -35,6 +35,8 @@ class ReplicaSet:
 
     def __init__(self, ground: Ground, on_event: Callable[[TwinEvent], None]) -> None:
         self.desired = 0
+        self.minimum = ground.service.scale.minimum
+        """Replicas that are wanted without requests."""
         self.cold_start: float | None = None
         """Seconds of the last start."""
         self.problem = ""
@@ -65,6 +67,11 @@ class ReplicaSet:
     def ready(self) -> tuple[Replica, ...]:
         """Those that take requests."""
         return tuple(replica for replica in self._replicas if replica.state == "ready")
+
+    @property
+    def answering(self) -> int:
+        """How many take requests."""
+        return len(self.ready)
 
     def scale_to(self, desired: int, cause: Context | None = None) -> None:
         """Have ``desired`` replicas; those started for it are on behalf of the span in ``cause``."""
@@ -165,7 +172,7 @@ class ReplicaSet:
     def _give_up(self, replica: Replica, reason: str) -> None:
         self.problem = reason
         # Tries go on only where the manifest wants replicas without requests; else with the next request.
-        self.desired = self._ground.service.scale.minimum
+        self.desired = self.minimum
         self._tell("failed", replica, detail=f"{self._failed_starts} starts failed in a row: {reason}")
         self.gave_up(reason)
 

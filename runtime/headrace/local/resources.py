@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,38 +38,109 @@ class Scale:
     minimum: int = 0
     maximum: int = 0
     """0 is without bound."""
+    initial: int = 0
+    """Replicas before the first request. Knative begins with one; the twin with none, unless annotated."""
+    activation: int = 1
+    """Replicas at least, as soon as there is one."""
+    metric: Literal["concurrency", "rps"] = "concurrency"
+    """What is counted: requests at a time, or requests that come in a second."""
     target: float = 70.0
-    """Requests in flight a replica that the autoscaler aims at, utilisation already counted in."""
+    """Of the metric a replica, that the autoscaler aims at; utilisation already counted in."""
+    total: float = 100.0
+    """Of the metric, that a replica is meant to hold."""
     concurrency: int = 0
     """Most requests at one replica at a time; 0 is without bound."""
+    burst: float = 211.0
+    """Requests that the replicas shall be able to take on top without the activator; -1 keeps that in the path."""
     window: float = 60.0
-    """Over which concurrency is averaged."""
-    idle: float = 60.0
-    """Without a request before the last replica goes."""
+    """The stable window, over which the metric is averaged."""
+    panic_window: float = 6.0
+    """The short window, which tells a burst."""
+    panic_threshold: float = 200.0
+    """Per cent of the ready replicas that the short window must want for a panic."""
+    up_rate: float = 1000.0
+    """Most replicas after a decision, as a multiple of the ready ones."""
+    down_rate: float = 2.0
+    """Least replicas after a decision, as a fraction of the ready ones."""
+    delay: float = 0.0
+    """How long fewer replicas must be wanted before they are fewer."""
+    retention: float = 0.0
+    """Least time of the last replica after the service became inactive."""
+    grace: float = 30.0
+    """Least time of the activator in the path before the last replica goes."""
+    to_zero: bool = True
+    weighted: bool = False
+    """Whether later seconds of a window weigh more."""
+    idle: float | None = None
+    """Headrace's own: without a request for so long the last replica goes; None leaves that to Knative's rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a request may take, in seconds, from its arrival (Knative's three timeouts of a revision)."""
+
+    total: float = 300.0
+    """Until its last byte."""
+    start: float = 300.0
+    """Until the first byte of its answer, a wait for a replica included."""
+    idle: float = 0.0
+    """Without a byte from the replica; 0 is without bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One component of an InferenceService."""
+    """One revision: a component of an InferenceService, or what a Knative Service's template says."""
 
     name: Name
+    """Unique; the Knative Service's own where it has one revision."""
     app: str
-    """The InferenceService's name."""
+    """The InferenceService's, or the Knative Service's, name."""
     role: str
-    """``predictor`` or ``transformer``."""
-    outermost: bool
-    """Whether the InferenceService's own address leads here."""
+    """``predictor``, ``transformer``, or ``service`` for a Knative Service."""
     container: Container
     scale: Scale
-    timeout: float
-    """Seconds that one request may take at a replica."""
+    limits: Limits
     deadline: float | None
     """Seconds that a replica may take to become ready; None is the twin's setting."""
+    knative: str = ""
+    """The Knative Service's name, where that is not this one's."""
+    revision_name: str = ""
+    """The revision's name; empty for Knative's first."""
 
     @property
-    def names(self) -> tuple[Name, ...]:
-        """Every name of it, its own first."""
-        return (self.name, Name(self.name.namespace, self.app)) if self.outermost else (self.name,)
+    def revision(self) -> str:
+        """The revision's name."""
+        return self.revision_name or f"{self.knative_name}-00001"
+
+    @property
+    def knative_name(self) -> str:
+        """The name of the Knative Service that this is a revision of."""
+        return self.knative or self.name.name
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What part of a route's requests a revision gets."""
+
+    revision: Name
+    percent: int = 100
+    before: Name | None = None
+    """The revision that this one takes over from, while it is rolled out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An address, and the revisions behind it."""
+
+    names: tuple[Name, ...]
+    """Every name of it, its own first."""
+    shares: tuple[Share, ...]
+    rollout: float = 0.0
+    """Seconds in which a new revision takes over (``rollout-duration``)."""
+
+    def leads_to(self, revision: Name) -> bool:
+        """Whether requests get there."""
+        return any(revision in (share.revision, share.before) for share in self.shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +158,7 @@ class Plan:
     """All that a set of manifests means on this machine."""
 
     services: tuple[Service, ...]
+    routes: tuple[Route, ...]
     workloads: tuple[Workload, ...]
     topics: tuple[Topic, ...]
     config_maps: Mapping[Name, Mapping[str, bytes]]

@@ -7,17 +7,19 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from headrace.local.activator import Activator
-from headrace.local.autoscaler import Autoscaler, Load
+from headrace.local.autoscaler import PROGRESS_DEADLINE, Autoscaler
 from headrace.local.clock import SYSTEM_CLOCK
+from headrace.local.load import Load
 from headrace.local.replicas import ReplicaSet
 from headrace.local.status import ServiceStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from headrace.local.clock import Clock
-    from headrace.local.replica import Ground
-    from headrace.local.resources import Service
+    from headrace.local.decisions import Decision
+    from headrace.local.replica import Ground, Replica
+    from headrace.local.resources import Scale, Service
     from headrace.local.status import TwinEvent
     from headrace.local.template.template import Template
 
@@ -27,7 +29,7 @@ class RunningService:
 
     Args:
         ground: What it stands on.
-        address: Its own loopback ``host:port``.
+        address: The loopback ``host:port`` of its route; empty where none leads to it.
         hosts: Names that the ingress knows it by.
         on_event: Is told of every start and end of a replica.
         template: What its replicas are forked from; opened and closed with it.
@@ -47,15 +49,26 @@ class RunningService:
         settings, scale = ground.settings, ground.service.scale
         self.address = address
         self.hosts = hosts
+        self.reachable = bool(address)
+        """Whether a route leads here; without one there are no replicas, whatever the minimum."""
         self._ground = ground
         self._template = template
         self._importing: asyncio.Task[None] | None = None
         self._replicas = ReplicaSet(ground, on_event)
-        self._load = Load(scale.window, clock)
+        load = self._load = Load(scale, clock, granularity=settings.report)
+        self._turn = 0
         self._autoscaler = Autoscaler(
-            scale, self._replicas, self._load, clock, tick=settings.tick, limit=settings.replica_limit
+            scale,
+            self._replicas,
+            load,
+            clock,
+            settings=settings,
+            deadline=ground.service.deadline or PROGRESS_DEADLINE,
         )
-        self.activator = Activator(ground, self._replicas, self._load, self._autoscaler.poke)
+        self.activator = Activator(ground, self._replicas, load, self._autoscaler.poke)
+        self._autoscaler.queued = lambda: self.activator.queued + self._at_replicas
+        self._autoscaler.reachable = lambda: self.reachable
+        self._replicas.gave_up = self._give_up
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -63,12 +76,54 @@ class RunningService:
         """What the manifests say of it."""
         return self._ground.service
 
+    async def acquire(self, headers: Mapping[str, str], within: float) -> Replica:
+        """A replica for one request; give it back with :meth:`release`.
+
+        Through the activator while the spare capacity is below the target burst capacity; else straight to the
+        replicas in turn, each of which queues its own.
+
+        Raises:
+            HeadraceError: as :meth:`Activator.acquire` and :meth:`Replica.queue`.
+        """
+        ready = self._replicas.ready
+        if self._autoscaler.proxied or not ready:
+            return await self.activator.acquire(headers, within)
+        self._turn += 1
+        replica = ready[self._turn % len(ready)]
+        self._load.change(1)
+        try:
+            await replica.queue(within)
+        except BaseException:
+            self._load.change(-1)
+            raise
+        return replica
+
+    def release(self, replica: Replica) -> None:
+        """The request is done with the replica."""
+        self.activator.release(replica)
+
     def start(self) -> None:
         """Start the replicas that are to be there without requests, and begin to scale."""
         if self._template is not None:
             self._importing = asyncio.ensure_future(self._template.open())
-        self._replicas.scale_to(self.service.scale.minimum)
+        if self.reachable:
+            self._autoscaler.begin()
         self._task = asyncio.ensure_future(self._autoscaler.run())
+
+    @property
+    def proxied(self) -> bool:
+        """Whether the activator is in the path of its requests."""
+        return self._autoscaler.proxied
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What the autoscaler decided lately, the oldest first."""
+        return self._autoscaler.decisions.all
+
+    def rescale(self, scale: Scale) -> None:
+        """Go by changed annotations, without a new replica."""
+        self._replicas.minimum = scale.minimum
+        self._autoscaler.configure(scale)
 
     async def stop(self) -> None:
         """Refuse requests, let those at a replica finish, end the replicas."""
@@ -83,6 +138,16 @@ class RunningService:
             await self._template.close()
         self._ground.log.close()
 
+    @property
+    def _at_replicas(self) -> int:
+        """Requests in the replicas' own queues."""
+        return sum(replica.breaker.waiting for replica in self._replicas.all)
+
+    def _give_up(self, reason: str) -> None:
+        self.activator.refuse_waiting(reason)
+        # After those that waited have gone: they are no reason to start again.
+        asyncio.get_running_loop().call_soon(self._autoscaler.forget)
+
     def status(self) -> ServiceStatus:
         """What it is now."""
         replicas = tuple(replica.status() for replica in self._replicas.all)
@@ -90,12 +155,13 @@ class RunningService:
             namespace=self.service.name.namespace,
             name=self.service.name.name,
             app=self.service.app,
-            url=f"http://{self.address}",
+            url=f"http://{self.address}" if self.address else "",
             hosts=self.hosts,
             desired=self._replicas.desired,
             replicas=replicas,
-            in_flight=sum(replica.in_flight for replica in replicas),
-            queued=self.activator.queued,
+            in_flight=sum(replica.in_flight for replica in replicas) - self._at_replicas,
+            queued=self.activator.queued + self._at_replicas,
             cold_start=self._replicas.cold_start,
             problem=self._replicas.problem,
+            why=self.decisions[-1].why if self.decisions and not self.decisions[-1].at_rest else "",
         )

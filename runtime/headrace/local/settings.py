@@ -28,8 +28,10 @@ class TwinSettings:
     """Between two readiness probes of a replica that starts, as Knative's queue-proxy does."""
     suspect: float = 10.0
     """How long a replica that broke a connection may fail its probes before it is replaced."""
-    tick: float = 1.0
-    """Between two decisions of the autoscaler."""
+    tick: float = 2.0
+    """Between two decisions of the autoscaler, as Knative has it."""
+    report: float = 1.0
+    """Between two reports of the requests, as Knative's queue-proxies and activator have it."""
     replica_limit: int = max(1, os.cpu_count() or 1)
     """Most replicas of one service on this machine, whatever its maxReplicas: more than there are cores only wait."""
     templates: bool = True

@@ -64,6 +64,8 @@ class ServiceStatus:
     """Seconds of the last start, from the process to readiness; None before the first."""
     problem: str
     """Why it does not start; empty when all is well."""
+    why: str = ""
+    """The numbers behind the autoscaler's last decision; empty at rest at zero."""
 
 
 @dataclass(frozen=True, slots=True)

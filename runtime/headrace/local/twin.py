@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
@@ -13,6 +14,8 @@ from headrace.eventing.kafka.environment import VARIABLES
 from headrace.local.children import Started
 from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
+from headrace.local.decisions import to_json
+from headrace.local.h2_proxy import H2Proxy
 from headrace.local.ingress import Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
 from headrace.local.lives import Lives
@@ -24,7 +27,9 @@ from headrace.local.processes import free_ports
 from headrace.local.proxy import Proxy, new_session
 from headrace.local.readiness import new_probing_session
 from headrace.local.replica import Ground
+from headrace.local.routing import Route as Found
 from headrace.local.routing import public_hosts
+from headrace.local.running_route import RunningRoute
 from headrace.local.running_service import RunningService
 from headrace.local.settings import DEFAULTS, TwinSettings
 from headrace.local.state import HOME_VARIABLE, Home, State, created
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from headrace.local.clock import Clock
+    from headrace.local.decisions import Decision
     from headrace.local.resources import Name, Service, Topic, Workload
     from headrace.local.state import RunningApp
 
@@ -112,6 +118,7 @@ class Twin:
         self._clock = clock
         self._services: list[RunningService] = []
         self._supervisors: list[tuple[Workload, Supervisor]] = []
+        self._addresses: Mapping[Name, str] = {}
         self._ending = AsyncExitStack()
 
     async def start(self) -> None:
@@ -166,6 +173,14 @@ class Twin:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def decisions(self) -> dict[str, tuple[Decision, ...]]:
+        """What the autoscaler of each service decided lately, by its name."""
+        return {str(running.service.name): running.decisions for running in self._services}
+
+    def proxied(self, service: Name) -> bool:
+        """Whether the activator is in the path of this service's requests."""
+        return next(running.proxied for running in self._services if running.service.name == service)
+
     async def _start(self) -> None:
         """Each step leaves behind how it is undone: ending goes through them backwards."""
         self.home.lock()
@@ -183,7 +198,7 @@ class Twin:
         for skipped in self.plan.skipped:
             subject, _, reason = skipped.partition(": ")
             self._on_event(TwinEvent("skipped", subject, detail=reason))
-        known = frozenset(name for service in self.plan.services for name in service.names)
+        known = frozenset(name for route in self.plan.routes for name in route.names)
         for name, container in self.plan.pods:
             for host in unknown_hosts(container, known):
                 self._on_event(TwinEvent("note", str(name), detail=f"no service here is called {host}"))
@@ -224,29 +239,33 @@ class Twin:
     async def _start_services(self, tracer: Tracer) -> None:
         session = new_session()
         self._ending.push_async_callback(session.close)
-        proxy = Proxy(session)
+        proxy, streams = Proxy(session), H2Proxy()
+        self._ending.callback(streams.close)
         probing = new_probing_session()
         self._ending.push_async_callback(probing.close)
         public = await self._open(self._port)
         self.ingress_url = f"http://{public.address}"
         # All doors first: services know each other by address.
-        doors = {service.name: await self._open(0) for service in self.plan.services}
-        addresses = {name: doors[service.name].address for service in self.plan.services for name in service.names}
-        around = self._surroundings(addresses)
-        by_name: dict[Name, RunningService] = {}
+        doors = [(route, await self._open(0)) for route in self.plan.routes]
+        self._addresses = {name: door.address for route, door in doors for name in route.names}
+        around = self._surroundings()
         self._ending.push_async_callback(_all_at_once, self._services)
         for service in self.plan.services:
-            running = self._running(service, around, probing, tracer)
-            doors[service.name].handler = straight_to(running, proxy)
-            self._services.append(running)
-            by_name.update(dict.fromkeys(service.names, running))
-        public.handler = Ingress(by_name, proxy, lambda: self.status().to_json()).handle
+            self._services.append(self._running(service, around, probing, tracer))
+        revisions = {running.service.name: running for running in self._services}
+        routes = [RunningRoute(route, revisions, self._clock, door.address) for route, door in doors]
+        by_name = {name: route for route in routes for name in route.route.names}
+        for route, (_, door) in zip(routes, doors, strict=True):
+            door.handler = straight_to(route, proxy)
+            door.http2 = partial(streams.link, partial(_only, route))
+        pages = {"/": lambda: self.status().to_json(), "/decisions": lambda: to_json(self.decisions())}
+        ingress = Ingress(by_name, proxy, pages)
+        public.handler, public.http2 = ingress.handle, partial(streams.link, ingress.find)
         for running in self._services:
             running.start()
 
     def _start_workloads(self) -> None:
-        addresses = {name: running.address for running in self._services for name in running.service.names}
-        around = self._surroundings(addresses)
+        around = self._surroundings()
         supervisors = [self._supervisor(workload, around) for workload in self.plan.workloads]
         self._ending.push_async_callback(_all_at_once, supervisors)
         self._supervisors = list(zip(self.plan.workloads, supervisors, strict=True))
@@ -284,12 +303,13 @@ class Twin:
             origin=template or Started(),
             lived=lambda replica: self._lives.ended(service, replica),
         )
+        names = [name for route in self.plan.routes if route.leads_to(service.name) for name in route.names]
         return RunningService(
             ground,
             template=template,
             clock=self._clock,
-            address=around.addresses[service.name],
-            hosts=public_hosts(service.names),
+            address=around.addresses[names[0]] if names else "",
+            hosts=public_hosts(tuple(names)),
             on_event=self._on_event,
         )
 
@@ -325,9 +345,9 @@ class Twin:
         await door.open(port)
         return door
 
-    def _surroundings(self, addresses: Mapping[Name, str]) -> Surroundings:
+    def _surroundings(self) -> Surroundings:
         return Surroundings(
-            addresses=addresses, kafka=self.kafka, mounts=self.home.mounts, environment=self._inherited()
+            addresses=self._addresses, kafka=self.kafka, mounts=self.home.mounts, environment=self._inherited()
         )
 
     def _inherited(self) -> dict[str, str]:
@@ -350,6 +370,11 @@ class Twin:
 
     def _log(self, name: str) -> LogFile:
         return LogFile(self.home.logs / f"{name}.log", max_bytes=self._settings.log_bytes, echo=self._echo)
+
+
+def _only(route: RunningRoute, _: str, path: str) -> Found[RunningRoute]:
+    """A route's own port has no other."""
+    return Found(route, path)
 
 
 class _Stoppable(Protocol):

@@ -79,3 +79,41 @@ class ForwardClock:
         finally:
             with self._lock:
                 self._sleeping.discard(sleeper)
+
+
+class VirtualClock:
+    """The local twin's clock, standing still until it is told: hours of an autoscaler run in milliseconds.
+
+    Args:
+        start: Seconds since some moment.
+    """
+
+    def __init__(self, start: float = 1_000_000.0) -> None:
+        self.time = start
+        self._wakes: list[tuple[float, asyncio.Event]] = []
+
+    def now(self) -> float:
+        """What it was moved to."""
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        """Come back once :meth:`advance` went that far."""
+        event = asyncio.Event()
+        self._wakes.append((self.time + seconds, event))
+        await event.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, waking each sleeper at its moment and letting it run."""
+        end = self.time + seconds
+        await _let_others_run()
+        while due := sorted((wake for wake in self._wakes if wake[0] <= end), key=lambda wake: wake[0]):
+            self._wakes.remove(due[0])
+            self.time = due[0][0]
+            due[0][1].set()
+            await _let_others_run()
+        self.time = end
+
+
+async def _let_others_run() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)

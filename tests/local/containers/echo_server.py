@@ -2,7 +2,8 @@
 
 START_DELAY: seconds before it listens. CRASH: says this on stderr and exits with 3. CRASHES: a file with a number;
 while it is above 0, that is counted down and the process exits. JOURNAL: a file to which it writes what it lives
-through. Query `delay`: seconds before the answer; `die`: ends by SIGKILL instead of answering.
+through. Query `delay`: seconds before the answer; `pause`: seconds after each piece of a stream; `die`: ends by
+SIGKILL instead of answering.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/raw":
             self._answer(body)
         elif url.path == "/stream":
-            self._stream(int(query["chunks"]), "cut" in query)
+            self._stream(int(query["chunks"]), "cut" in query, float(query.get("pause", "0")))
         else:
             self._answer(json.dumps(self._echo(body)).encode(), int(query.get("status", "200")))
 
@@ -90,12 +91,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _stream(self, chunks: int, cut: bool) -> None:
+    def _stream(self, chunks: int, cut: bool, pause: float) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for _ in range(chunks):
             self.wfile.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            self.wfile.flush()
+            time.sleep(pause)
         if cut:
             self.close_connection = True
             return
