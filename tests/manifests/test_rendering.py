@@ -97,6 +97,18 @@ def test_the_predictor_serves_its_class(app_of: MakeApp) -> None:
     assert "transformer" not in service["spec"]
 
 
+def test_bounds_of_a_batch_and_a_process_of_its_own(app_of: MakeApp) -> None:
+    """What the spec says beyond the usual reaches `headrace serve` as its flags; the transformer's process too."""
+    spec = {
+        "predictor": {"batching": {"maxBytes": "64Mi", "maxTokens": 4096}, "execution": "process"},
+        "transformer": {"class": "a.b:T", "execution": "process"},
+    }
+    service = one(render(app_of(spec=spec)), "InferenceService")["spec"]
+    predictor, transformer = (service[role]["containers"][0]["args"] for role in ("predictor", "transformer"))
+    assert predictor[-3:] == ["--max-batch-bytes=67108864", "--max-batch-tokens=4096", "--execution=process"]
+    assert transformer[-1] == "--execution=process"
+
+
 def test_the_containers_know_who_they_are(app_of: MakeApp) -> None:
     """App, namespace, model version and CPUs come as variables, the user's beside and before them."""
     spec = {

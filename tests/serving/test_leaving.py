@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -188,20 +189,37 @@ def test_it_is_alive_while_the_model_works(serve: Callable[..., Any], tmp_path: 
 
 
 def test_workers_share_the_ports_and_are_replaced(serve: Callable[..., Any], tmp_path: Path) -> None:
-    """Two processes answer at one port; one that dies has a successor, and meanwhile the other answers alone."""
+    """Two processes answer at one port; one that dies has a successor, and meanwhile the other answers alone.
+
+    ``/metrics`` is the sum of all, those that died included, whichever worker is asked.
+    """
     process, url, _ = served(serve, tmp_path, "--workers", "2")
-    seen: set[int] = set()
+    seen: list[int] = []
 
     def ask() -> int:
-        seen.add(predicted(url)[0])
-        return len(seen)
+        seen.extend(predicted(url))
+        return len(set(seen))
 
     until(lambda: ask() == 2)
     assert process.process.pid not in seen
+    assert [counted(url) for _ in range(8)] == [len(seen)] * 8
     os.kill(min(seen), signal.SIGKILL)
     until(lambda: "another takes its place" in read(process))
     until(lambda: ask() == 3)
+    assert [counted(url) for _ in range(8)] == [len(seen)] * 8
     assert process.end() == 0
+
+
+def counted(url: str) -> float:
+    """How many answers ``/metrics`` knows of, whichever worker tells it."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as page:
+        text = page.read().decode()
+    requests = re.search(r'headrace_http_requests_total{method="POST",status="200"} (\S+)', text)
+    runs = re.search(r'headrace_run_requests_count{model="m"} (\S+)', text)
+    assert requests is not None
+    assert runs is not None
+    assert float(requests[1]) == float(runs[1])
+    return float(runs[1])
 
 
 def read(process: Any) -> str:
@@ -265,11 +283,15 @@ def test_several_models_come_and_go(serve: Callable[..., Any], tmp_path: Path) -
     assert process.end() == 0
 
 
-def test_the_grpc_port_is_taken(serve: Callable[..., Any]) -> None:
-    """It is said with its flag, before anything is loaded."""
+@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_is_taken(serve: Callable[..., Any], flag: str, workers: str) -> None:
+    """One line says which and what to do, before anything is loaded."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = serve("--class", "x:Y", "--name", "m", "--grpc_port", str(port))
+        process = serve("--class", "x:Y", "--name", "m", flag, str(port), "--workers", workers)
         assert process.exit_code() == 2
-    assert f"Port {port}" in process.log
-    assert "--grpc-port" in process.log
+    assert process.log.startswith(f"headrace: Port {port} on 127.0.0.1 cannot be opened")
+    assert "Address already in use" in process.log
+    assert f"{flag} 0 takes a free one" in process.log
+    assert process.log.count("\n") == 1

@@ -36,6 +36,7 @@ def predictor_container(app: InferenceApp, options: RenderOptions, port: int = H
 def transformer_container(app: InferenceApp, part: Component, options: RenderOptions) -> Resource:
     """The transformer's container; in the predictor's pod it has KServe's name for that, and finds the model there."""
     container = _container(app, part, "transformer", options, HTTP_PORT)
+    container["args"] += _execution_args(part)
     if not transformer_apart(app):
         container["name"] = "transformer-container"
         # Apart, KServe adds this and the model's name itself.
@@ -68,12 +69,19 @@ def pod_fields(app: InferenceApp, part: Component, *others: Component) -> Resour
 
 
 def _predictor_args(predictor: Predictor) -> list[str]:
-    model = [f"--model={predictor.model}"] if predictor.model else []
+    batching = predictor.batching
     return [
-        *model,
-        f"--max-batch-size={predictor.batching.max_size}",
-        f"--max-batch-delay={format_duration(predictor.batching.max_delay)}",
+        *([f"--model={predictor.model}"] if predictor.model else []),
+        f"--max-batch-size={batching.max_size}",
+        f"--max-batch-delay={format_duration(batching.max_delay)}",
+        *([f"--max-batch-bytes={batching.max_bytes}"] if batching.max_bytes else []),
+        *([f"--max-batch-tokens={batching.max_tokens}"] if batching.max_tokens else []),
+        *_execution_args(predictor),
     ]
+
+
+def _execution_args(part: Component) -> list[str]:
+    return [] if part.execution == "thread" else [f"--execution={part.execution}"]
 
 
 def _container(app: InferenceApp, part: Component, role: str, options: RenderOptions, port: int) -> Resource:

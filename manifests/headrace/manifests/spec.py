@@ -31,7 +31,7 @@ from headrace.manifests.parts.filters import Cesql, Filters
 from headrace.manifests.parts.kafka import KafkaAccess
 from headrace.manifests.parts.observability import Logging, Metrics, Tracing
 from headrace.manifests.parts.operations import Cost, Disruption, Isolation, Quota, Rollout
-from headrace.manifests.parts.part import Duration, Labels, Part
+from headrace.manifests.parts.part import Bytes, Duration, Labels, Part
 from headrace.manifests.parts.scaling import Scale
 from headrace.manifests.parts.security import Access, Mesh, Network
 from headrace.manifests.parts.storage import CACHED, ModelCache
@@ -68,6 +68,11 @@ class Batching(Part):
     """Most inputs in one call of the model; 1 turns batching off. More raises throughput until memory is full."""
     max_delay: Duration = timedelta(milliseconds=5)
     """Longest time that the first input waits for others, 0s to 1m. A full batch does not wait."""
+    max_bytes: Bytes | None = None
+    """Most bytes of tensors in one call of the model, such as 64Mi; no bound unless you say. A larger single request
+    runs alone."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens in one call, padding included, of models that count them, such as texts; no bound unless you say."""
 
     @field_validator("max_delay")
     @classmethod
@@ -96,6 +101,9 @@ class Component(Part):
     """Which nodes the pods may run on; any unless you say."""
     service_account: ResourceName | None = None
     """ServiceAccount of the pods, made by you, such as one with the model store's credentials; see also `access`."""
+    execution: Literal["thread", "process"] = "thread"
+    """Where the class runs. `thread`: in the server's own process. `process`: in one of its own, so that a class that
+    holds Python's lock or dies never stops the server; one that dies is started again."""
 
     @field_validator("secrets")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from headrace.serving.settings import ModelSource, Predictor
 
 _PROTOCOLS = ("v1", "v2", "grpc-v2")
+
+
+class Execution(str, Enum):
+    """Where a model runs."""
+
+    THREAD = "thread"
+    PROCESS = "process"
 
 
 def serve(
@@ -102,6 +110,10 @@ def serve(
     grace: Annotated[
         str, typer.Option(metavar="DURATION", help="How long requests in flight may take after SIGTERM.")
     ] = "30s",
+    execution: Annotated[
+        Execution,
+        typer.Option(help="Where each model runs: a thread of this process, or a process of its own."),
+    ] = Execution.THREAD,
     workers: Annotated[
         int,
         typer.Option(
@@ -140,6 +152,7 @@ def serve(
             ),
             max_request_bytes=max_request_bytes,
             grace=_seconds("--grace", grace),
+            execution=execution.value,
             workers=workers,
         )
     )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from headrace.errors import InvalidInputError
+from headrace.errors import InvalidInputError, UnavailableError
 from headrace.eventing.codec import http
 from headrace.models.kserve_api import ModelNotReady
 from headrace.serving import bundle, faults, refusals, rest, routes
 from headrace.serving.events import EventDoor
+from headrace.serving.gathering import Gathered, added
 from headrace.serving.messages import Response, json_response
-from headrace.serving.metrics import CONTENT_TYPE, Metrics
+from headrace.serving.metrics import CONTENT_TYPE, Metrics, page
 from headrace.serving.repository import Repository
 from headrace.serving.rest import RestDoor
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from headrace.eventing.results import Responder
-    from headrace.serving.hosting import HostedModel
+    from headrace.serving.gathering import Snapshot
+    from headrace.serving.hosted import Hosted
     from headrace.serving.messages import Request
     from headrace.serving.repository import Loader
 
@@ -41,10 +43,13 @@ class ModelApp:
     """
 
     def __init__(
-        self, models: Sequence[HostedModel], identity: Responder, loaders: Mapping[str, Loader] | None = None
+        self, models: Sequence[Hosted], identity: Responder, loaders: Mapping[str, Loader] | None = None
     ) -> None:
         self.repository = Repository(models, loaders)
         self.metrics = Metrics()
+        self.others: Callable[[], Awaitable[Snapshot]] | None = None
+        """What the other workers of the same server have counted."""
+        self._unloaded = Gathered()
         self._first = models[0].name
         self._identity = identity
         self._actions: dict[str, Callable[[Request, str], Awaitable[Response]]] = {
@@ -65,7 +70,7 @@ class ModelApp:
             self._watch(hosted)
 
     @property
-    def models(self) -> dict[str, HostedModel]:
+    def models(self) -> dict[str, Hosted]:
         """The loaded models by name."""
         return self.repository.loaded
 
@@ -76,7 +81,7 @@ class ModelApp:
     async def answer(self, request: Request) -> Response:
         """The response to a request that has been read to its end."""
         if request.path == "/metrics" and request.method == "GET":
-            return Response(200, {"content-type": CONTENT_TYPE}, self.metrics.page())
+            return await self._metrics()
         try:
             response = await self._routed(request)
         except Exception as fault:  # noqa: BLE001  # a model's metadata may raise anything; the client is answered still
@@ -84,6 +89,18 @@ class ModelApp:
             response = faults.error_response(fault)
         self.metrics.request(request.method, response.status)
         return response
+
+    async def numbers(self) -> Snapshot:
+        """What this process and those of its models have counted."""
+        hosted = await asyncio.gather(*(hosted.snapshot() for hosted in self.models.values()))
+        return added((self.metrics.snapshot(), self._unloaded.total(), *hosted))
+
+    async def _metrics(self) -> Response:
+        try:
+            beside = () if self.others is None else await self.others()
+            return Response(200, {"content-type": CONTENT_TYPE}, page(added((await self.numbers(), beside))))
+        except UnavailableError as fault:
+            return faults.error_response(fault)
 
     async def _routed(self, request: Request) -> Response:
         found = routes.find(request.method, request.path)
@@ -150,7 +167,7 @@ class ModelApp:
         return json_response({"name": model, "load": True})
 
     async def _unload(self, _request: Request, model: str) -> Response:
-        await self.repository.unload(model)
+        await self.unload(model)
         return json_response({"name": model, "unload": True})
 
     async def load(self, model: str) -> None:
@@ -162,10 +179,21 @@ class ModelApp:
         await self.repository.load(model)
         self._watch(self.repository.get(model))
 
-    def _watch(self, hosted: HostedModel) -> None:
+    async def unload(self, model: str) -> None:
+        """Unload a model once its last request is answered; what it has counted stays.
+
+        Raises:
+            ModelNotFound: it is not loaded.
+        """
+        hosted = self.repository.get(model)
+        await self.repository.unload(model)
+        self._unloaded.put(model, await hosted.snapshot())
+        self._unloaded.gone(model)
+
+    def _watch(self, hosted: Hosted) -> None:
         self.metrics.watch(hosted.name, partial(getattr, hosted, "taken"))
 
-    def _event_door(self, hosted: HostedModel, *, tensors: bool = False) -> EventDoor:
+    def _event_door(self, hosted: Hosted, *, tensors: bool = False) -> EventDoor:
         identity = self._identity
         if hosted.name != self._first:
             identity = type(identity)(identity.namespace, identity.app, hosted.name, identity.model_version)

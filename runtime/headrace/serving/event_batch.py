@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.results import Responder
-    from headrace.serving.hosting import HostedModel
+    from headrace.serving.hosted import Hosted
     from headrace.serving.metrics import Metrics
 
 
@@ -76,7 +76,7 @@ class EventBatch:
 
     def __init__(
         self,
-        hosted: HostedModel,
+        hosted: Hosted,
         identity: Responder,
         metrics: Metrics,
         *,

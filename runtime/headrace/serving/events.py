@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.results import Problem, Responder
-    from headrace.serving.hosting import HostedModel
+    from headrace.serving.hosted import Hosted
     from headrace.serving.messages import Request
     from headrace.serving.metrics import Metrics
 
@@ -59,7 +59,7 @@ class EventDoor:
     with 200 and a batch: for each item, in order, its result or its error event.
     """
 
-    hosted: HostedModel
+    hosted: Hosted
     identity: Responder
     metrics: Metrics
     tensors: bool = False

@@ -37,19 +37,16 @@ def problem(fault: BaseException) -> Problem:
     """The problem that an exception of a model's or of the server's is.
 
     kserve's exceptions have the statuses that KServe gives them, but for an error status of the predictor: KServe
-    makes 500 of all of them, here it stays as the predictor answered it.
+    makes 500 of all of them, here it stays as the predictor answered it. A fault from the model's own process brings
+    its problem with it: its class may not exist here.
     """
+    brought = getattr(fault, "problem", None)
+    if isinstance(brought, Problem):
+        return brought
     if isinstance(fault, HeadraceError):
         return problem_of(fault)
-    for kind, status, code, retriable in _BY_TYPE:
-        if isinstance(fault, kind):
-            return Problem(int(status), code, str(fault), retriable)
-    if (answered := _predictor_status(fault)) is not None:
-        return answered
-    for parent in type(fault).__mro__:
-        if parent.__name__ in _BY_NAME and parent.__module__.startswith("httpx"):
-            status, code = _BY_NAME[parent.__name__]
-            return Problem(int(status), code, f"The predictor does not answer: {fault}", retriable=True)
+    if (known := _of_kserve(fault) or _predictor_status(fault) or _of_httpx(fault)) is not None:
+        return known
     if isinstance(fault, InferenceError):
         return Problem(int(HTTPStatus.INTERNAL_SERVER_ERROR), "internal", str(fault), retriable=True)
     return Problem(
@@ -80,6 +77,21 @@ def log(fault: BaseException, found: Problem, model: str) -> None:
         return
     expected = found.status != HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(fault, HeadraceError)
     _LOG.error("model %s: %s", model, found.detail, exc_info=None if expected else fault)
+
+
+def _of_kserve(fault: BaseException) -> Problem | None:
+    for kind, status, code, retriable in _BY_TYPE:
+        if isinstance(fault, kind):
+            return Problem(int(status), code, str(fault), retriable)
+    return None
+
+
+def _of_httpx(fault: BaseException) -> Problem | None:
+    for parent in type(fault).__mro__:
+        if parent.__name__ in _BY_NAME and parent.__module__.startswith("httpx"):
+            status, code = _BY_NAME[parent.__name__]
+            return Problem(int(status), code, f"The predictor does not answer: {fault}", retriable=True)
+    return None
 
 
 def _predictor_status(fault: BaseException) -> Problem | None:

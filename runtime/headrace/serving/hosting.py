@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from headrace.models.kserve_api import PredictorConfig
     from headrace.serving.batching.member import Call, Member
     from headrace.serving.batching.runs import RunTimes
+    from headrace.serving.gathering import Snapshot
+    from headrace.serving.hosted import Outcome
     from headrace.serving.metering.meter import Meter
     from headrace.serving.settings import BatchLimits
     from headrace.transformers.kserve_client import RestClient
 
-Outcome = tuple[Any, dict[str, str]] | Exception
-"""The model's answer and the response headers it set; or the fault in its place."""
 RESULT = "result"
 _WHOLE = (Model.__call__, StatusUnderKServe.__call__)
 """The ways to call a model as a whole that only call its hooks one after another."""
@@ -145,6 +145,10 @@ class HostedModel:
     async def explain(self, payload: Any, headers: dict[str, str]) -> tuple[Any, dict[str, str]]:
         """As :meth:`infer`, with ``explain`` instead of ``predict``."""
         return await self._counted(payload, headers, self._explanation)
+
+    async def snapshot(self) -> Snapshot:
+        """Nothing: what is counted of it stands among the numbers of this process."""
+        return ()
 
     async def stop(self, *, beside: bool = False) -> None:
         """Let the model free what it holds, once; what it raises is of no use to anybody any more.

@@ -9,15 +9,17 @@ request_preprocess|predict|postprocess_seconds     KServe's own histograms, fill
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric, generate_latest
 
 from headrace.models.kserve_api import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from headrace.serving.gathering import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -63,9 +65,42 @@ class Metrics:
             counter = self._event_counts[model, outcome] = self._events.labels(model, outcome)
         counter.inc(count)
 
-    def page(self) -> bytes:
-        """Everything, in Prometheus' text format; with KServe's histograms and the process's own numbers."""
-        return generate_latest(self._registry) + generate_latest(REGISTRY)
+    def snapshot(self) -> Snapshot:
+        """All numbers of this process, with KServe's histograms and the process's own."""
+        return taken(self._registry, REGISTRY)
+
+
+def taken(*registries: CollectorRegistry) -> Snapshot:
+    """The numbers in these registries at this moment."""
+    return tuple(
+        (family.name, family.documentation, family.type, tuple(map(_sample, family.samples)))
+        for registry in registries
+        for family in registry.collect()
+    )
+
+
+def page(snapshot: Snapshot) -> bytes:
+    """The numbers in Prometheus' text format."""
+    return generate_latest(_Fixed(snapshot))
+
+
+def _sample(sample: Any) -> tuple[str, tuple[tuple[str, str], ...], float]:
+    return sample.name, tuple(sample.labels.items()), sample.value
+
+
+class _Fixed(CollectorRegistry):
+    """A registry of numbers that are known already."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, kind, samples in self._snapshot:
+            metric = Metric(name, text, kind)
+            for sample, labels, value in samples:
+                metric.add_sample(sample, dict(labels), value)
+            yield metric
 
 
 class ModelTimes:

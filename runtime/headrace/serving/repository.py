@@ -16,9 +16,9 @@ from headrace.models.kserve_api import ModelNotFound, ModelNotReady
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from headrace.serving.hosting import HostedModel
+    from headrace.serving.hosted import Hosted
 
-    Loader = Callable[[], Awaitable[HostedModel]]
+    Loader = Callable[[], Awaitable[Hosted]]
 
 READY = "READY"
 UNREADY = "UNREADY"
@@ -46,14 +46,14 @@ class Repository:
         loaders: How each model is loaded again, by name; one that is not in it is gone once it is unloaded.
     """
 
-    def __init__(self, models: Iterable[HostedModel], loaders: Mapping[str, Loader] | None = None) -> None:
-        self.loaded: dict[str, HostedModel] = {hosted.name: hosted for hosted in models}
+    def __init__(self, models: Iterable[Hosted], loaders: Mapping[str, Loader] | None = None) -> None:
+        self.loaded: dict[str, Hosted] = {hosted.name: hosted for hosted in models}
         self._loaders = dict(loaders or {})
         self._faults: dict[str, str] = {}
         self._loading: set[str] = set()
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def get(self, name: str) -> HostedModel:
+    def get(self, name: str) -> Hosted:
         """The loaded model of this name.
 
         Raises:

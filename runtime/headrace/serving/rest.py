@@ -21,7 +21,7 @@ from headrace.telemetry import tracing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from headrace.serving.hosting import HostedModel
+    from headrace.serving.hosted import Hosted
     from headrace.serving.messages import Request
 
 EXTENSIONS = ("binary_tensor_data", "model_repository_extension", bundles.EXTENSION)
@@ -35,7 +35,7 @@ _DROPPED = ("content-length", "transfer-encoding", "connection")
 class RestDoor:
     """Where plain requests come in for one model."""
 
-    hosted: HostedModel
+    hosted: Hosted
 
     async def predict(self, request: Request, route: str) -> Response:
         """v1 ``:predict``."""

@@ -13,10 +13,10 @@ import grpc
 import orjson
 from grpc import StatusCode
 
-from headrace.errors import ConfigurationError, HeadraceError, InvalidInputError, UnavailableError
+from headrace.errors import HeadraceError, InvalidInputError, UnavailableError
 from headrace.models import rpc_tensors, tensors
 from headrace.models.kserve_api import InferenceError, InferRequest, InferResponse, messages, services
-from headrace.serving import faults, spans
+from headrace.serving import faults, ports, spans
 from headrace.serving.rest import server_metadata
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         """Unload a model once its last request is answered."""
 
         async def answer(application: ModelApp) -> Any:
-            await application.repository.unload(request.model_name)
+            await application.unload(request.model_name)
             return messages.RepositoryModelUnloadResponse(model_name=request.model_name, isUnloaded=True)
 
         return await self._answered("RepositoryModelUnload", context, request.model_name, answer)
@@ -229,9 +229,7 @@ class RpcServer:
         try:
             self.port = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as fault:
-            raise ConfigurationError(
-                f"Port {port} on {host} cannot be opened for gRPC", hint="choose another one with --grpc-port"
-            ) from fault
+            raise ports.refused(host, port, fault, "--grpc-port") from fault
         await self._server.start()
 
     async def close(self, grace: float) -> None:

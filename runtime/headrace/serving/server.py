@@ -6,25 +6,26 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headrace.errors import ConfigurationError
+from headrace.serving import ports
 from headrace.serving.execution.allocator import keep_memory
 from headrace.serving.execution.worker import Worker
 from headrace.serving.front import Front
 from headrace.serving.startup import Phases, Started, start
 from headrace.serving.wire.limits import Limits
 from headrace.serving.wire.listener import Listener
-from headrace.serving.workers import Link, Workers, bounded, link
+from headrace.serving.worker_link import link
+from headrace.serving.workers import Workers, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from headrace.serving.rpc import RpcServer
     from headrace.serving.settings import ServeSettings
+    from headrace.serving.worker_link import Link
 
 _LOG = logging.getLogger("headrace.serving")
 _STOP = 10.0
@@ -59,21 +60,20 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
 
 async def _parent(settings: ServeSettings, count: int) -> None:
-    with _listening(settings) as listening:
+    with ports.open_http(settings) as listening:
         await Workers(settings, count, listening).run()
 
 
 async def _serve(settings: ServeSettings, parent: Link | None, phases: Phases) -> None:
     if parent is None:
-        _check_grpc_port(settings)
-    listening = _listening(settings) if parent is None else parent.listening
+        ports.check_grpc(settings)
+    listening = ports.open_http(settings) if parent is None else parent.listening
     front = Front(settings.name)
     listener = Listener(listening, front, Limits(body=settings.max_request_bytes))
-    stopping = _on_signals()
-    go = asyncio.Event()
+    stopping = _on_signals(asyncio.Event() if parent is None else parent.stopping)
     if parent is not None:
         front.held = True
-        parent.listen(go, stopping)
+        await parent.join()
     address = f"http://{settings.host}:{listening.getsockname()[1]}"
     if parent is None or not parent.late:
         await listener.open()
@@ -84,8 +84,10 @@ async def _serve(settings: ServeSettings, parent: Link | None, phases: Phases) -
         started = await _started(settings, phases, stopping)
         if started is not None:
             front.application = started.application
+            if parent is not None:
+                parent.numbers, started.application.others = started.application.numbers, parent.others
             rpc = await _rpc(settings, front, parent)
-            await _ready(listener, front, parent, go)
+            await _ready(listener, front, parent)
             taken = time.monotonic() - phases.clock
             _LOG.log(_level(parent), "model %s ready on %s after %.1f s", settings.name, address, taken)
             if started.meter is not None:
@@ -100,7 +102,7 @@ async def _serve(settings: ServeSettings, parent: Link | None, phases: Phases) -
     _LOG.log(_level(parent), "model %s stopped", settings.name)
 
 
-async def _ready(listener: Listener, front: Front, parent: Link | None, go: asyncio.Event) -> None:
+async def _ready(listener: Listener, front: Front, parent: Link | None) -> None:
     """Be ready: at once, or as a worker when all are."""
     if parent is None:
         return
@@ -108,7 +110,7 @@ async def _ready(listener: Listener, front: Front, parent: Link | None, go: asyn
         await listener.open()
 
     async def release() -> None:
-        await go.wait()
+        await parent.go.wait()
         front.held = False
 
     parent.ready()
@@ -169,30 +171,7 @@ async def _stop(started: Started | None, *, running: bool) -> None:
             await asyncio.wait_for(Worker("spans").submit(started.provider.shutdown), _STOP)
 
 
-def _on_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
+def _on_signals(stopping: asyncio.Event) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     return stopping
-
-
-def _listening(settings: ServeSettings) -> socket.socket:
-    try:
-        return socket.create_server((settings.host, settings.http_port), backlog=2048)
-    except OSError as fault:
-        raise ConfigurationError(
-            f"Port {settings.http_port} on {settings.host} cannot be opened: {fault.strerror or fault}",
-            hint="choose another one with --http-port",
-        ) from fault
-
-
-def _check_grpc_port(settings: ServeSettings) -> None:
-    """Find out before the model is loaded that somebody else has the port."""
-    if settings.grpc_port:
-        try:
-            socket.create_server((settings.host, settings.grpc_port)).close()
-        except OSError as fault:
-            raise ConfigurationError(
-                f"Port {settings.grpc_port} on {settings.host} cannot be opened for gRPC: {fault.strerror or fault}",
-                hint="choose another one with --grpc-port",
-            ) from fault

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MEBIBYTE = 1024 * 1024
+THREAD, PROCESS = "thread", "process"
+"""A model runs in a thread of the server's process, or in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class ServeSettings:
     max_request_bytes: int = 32 * MEBIBYTE
     grace: float = 30.0
     """Seconds that requests in flight are given at SIGTERM."""
+    execution: str = THREAD
+    """Where the models run: :data:`THREAD` or :data:`PROCESS`."""
     workers: int = 1
     """Processes behind the ports, each with models of its own; at most one a CPU."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 
@@ -18,12 +19,14 @@ from headrace.serving.search_path import search_last
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import TracerProvider
 
     from headrace.models.kserve_api import PredictorConfig
     from headrace.serving.app import ModelApp
+    from headrace.serving.execution.orders import Work
+    from headrace.serving.hosted import Hosted
     from headrace.serving.hosting import HostedModel
     from headrace.serving.metering.meter import Meter
     from headrace.serving.repository import Loader
@@ -65,47 +68,126 @@ class Started:
     """What a start has brought up."""
 
     application: ModelApp
-    models: tuple[HostedModel, ...]
+    models: tuple[Hosted, ...]
     provider: TracerProvider | None
     meter: Meter | None
 
 
 def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phases) -> Started:
-    """Import, build, load and warm up the model; blocks, so call it in a thread.
+    """Import, build, load and warm up the models; blocks, so call it in a thread.
 
     Args:
         settings: What is served.
-        loop: The loop that the model's coroutines belong to.
+        loop: The loop that the models' coroutines belong to.
         phases: Begun when the process did.
 
     Raises:
         ModelLoadError: in one line, the class and the cause.
     """
+    from headrace.serving.settings import PROCESS, identity  # noqa: PLC0415  # heavy: see the module's docstring
+
+    provider = tracing.configure(settings.name)
+    hosted: tuple[Hosted, ...]
+    meter: Meter | None = None
+    if settings.execution == PROCESS:
+        hosted = _started_apart(settings, loop)
+    else:
+        meter = _meter(settings.name, settings.predictor, 1 / workers.sharing(settings))
+        hosted = _hosted(settings, settings.sources, loop, phases, meter)
+    from headrace.serving.app import ModelApp  # noqa: PLC0415  # heavy
+
+    loaders = {source.name: _loader(settings, source, meter) for source in settings.sources}
+    return Started(ModelApp(hosted, identity(settings.name), loaders), hosted, provider, meter)
+
+
+@dataclass(frozen=True, slots=True)
+class StartedAlone:
+    """What the start of a model's own process has brought up."""
+
+    hosted: HostedModel
+    provider: TracerProvider | None
+    meter: Meter | None
+
+
+def start_alone(work: Work, loop: asyncio.AbstractEventLoop) -> StartedAlone:
+    """The one model of this process, ready to answer; blocks, so call it in a thread.
+
+    Raises:
+        ModelLoadError: in one line, the class and the cause.
+    """
+    provider = tracing.configure(work.service)
+    meter = _meter(work.service, work.predictor, work.weight)
+    (hosted,) = _hosted(work, (work.source,), loop, Phases(), meter)
+    return StartedAlone(hosted, provider, meter)
+
+
+def _meter(name: str, predictor: Predictor | None, weight: float) -> Meter | None:
+    from headrace.serving.metering.setup import meter_of  # noqa: PLC0415  # heavy
+    from headrace.serving.settings import identity  # noqa: PLC0415
+
+    return meter_of(identity(name), "transformer" if predictor else "predictor", weight=weight)
+
+
+class _Hosting(Protocol):
+    """How models are hosted."""
+
+    @property
+    def batching(self) -> BatchLimits:
+        """How their requests are merged."""
+
+    @property
+    def predictor(self) -> Predictor | None:
+        """Where a transformer's predictor is."""
+
+
+def _hosted(
+    how: _Hosting,
+    sources: Sequence[ModelSource],
+    loop: asyncio.AbstractEventLoop,
+    phases: Phases,
+    meter: Meter | None,
+) -> tuple[HostedModel, ...]:
     search_last(Path.cwd())
     from headrace.models.kserve_api import set_predictor_config  # noqa: PLC0415  # heavy: see the module's docstring
     from headrace.serving import hosting, loading  # noqa: PLC0415
-    from headrace.serving.app import ModelApp  # noqa: PLC0415
-    from headrace.serving.metering.setup import meter_of  # noqa: PLC0415
-    from headrace.serving.settings import identity  # noqa: PLC0415
 
-    provider = tracing.configure(settings.name)
-    config = _predictor_config(settings.predictor) if settings.predictor else None
+    config = _predictor_config(how.predictor)
     if config is not None:
         set_predictor_config(config)  # a constructor may read it
-    classes = [loading.load_class(source.target) for source in settings.sources]
+    classes = [loading.load_class(source.target) for source in sources]
     phases.end("import")
-    models = [_loaded(found, source, loop) for found, source in zip(classes, settings.sources, strict=True)]
+    models = [_loaded(found, source, loop) for found, source in zip(classes, sources, strict=True)]
     phases.end("load")
     for model in models:
         _warm_up(model, loop)
     phases.end("warm-up")
-    phases.record(settings.name)
-    who = identity(settings.name)
-    part = "transformer" if settings.predictor else "predictor"
-    meter = meter_of(who, part, weight=1 / workers.sharing(settings))
-    hosted = tuple(hosting.HostedModel(model, settings.batching, config, meter=meter) for model in models)
-    loaders = {source.name: _loader(source, settings.batching, config, meter) for source in settings.sources}
-    return Started(ModelApp(hosted, who, loaders), hosted, provider, meter)
+    phases.record(sources[0].name)
+    return tuple(hosting.HostedModel(model, how.batching, config, meter=meter) for model in models)
+
+
+def _started_apart(settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> tuple[Hosted, ...]:
+    """Every model in a process of its own; they load at the same time."""
+
+    async def starting() -> tuple[Hosted, ...]:
+        tasks = [asyncio.ensure_future(_apart(settings, source)) for source in settings.sources]
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    begun = asyncio.run_coroutine_threadsafe(starting(), loop)
+    importlib.import_module("headrace.serving.app")  # while they start
+    return begun.result()
+
+
+async def _apart(settings: ServeSettings, source: ModelSource) -> Hosted:
+    from headrace.serving.execution.orders import Work  # noqa: PLC0415  # heavy
+    from headrace.serving.execution.process_hosting import ProcessModel  # noqa: PLC0415
+
+    weight = 1 / (workers.sharing(settings) * len(settings.sources))
+    return await ProcessModel.start(Work(source, settings.batching, settings.predictor, settings.name, weight))
 
 
 def _loaded(found: type[Any], source: ModelSource, loop: asyncio.AbstractEventLoop) -> Any:
@@ -117,10 +199,13 @@ def _loaded(found: type[Any], source: ModelSource, loop: asyncio.AbstractEventLo
     return model
 
 
-def _loader(source: ModelSource, limits: BatchLimits, config: PredictorConfig | None, meter: Meter | None) -> Loader:
+def _loader(settings: ServeSettings, source: ModelSource, meter: Meter | None) -> Loader:
     """How the repository loads this model again, without a word to the event loop while it does."""
+    from headrace.serving.settings import PROCESS  # noqa: PLC0415
 
-    async def load() -> HostedModel:
+    async def load() -> Hosted:
+        if settings.execution == PROCESS:
+            return await _apart(settings, source)
         from headrace.serving.hosting import HostedModel  # noqa: PLC0415  # heavy
         from headrace.serving.loading import load_class  # noqa: PLC0415
 
@@ -133,7 +218,8 @@ def _loader(source: ModelSource, limits: BatchLimits, config: PredictorConfig | 
 
         worker = Worker(f"load-{source.name}")
         try:
-            return HostedModel(await worker.submit(blocking), limits, config, meter=meter)
+            config = _predictor_config(settings.predictor)
+            return HostedModel(await worker.submit(blocking), settings.batching, config, meter=meter)
         finally:
             worker.close()
 
@@ -157,7 +243,9 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _predictor_config(predictor: Predictor) -> PredictorConfig:
+def _predictor_config(predictor: Predictor | None) -> PredictorConfig | None:
+    if predictor is None:
+        return None
     from headrace.models.kserve_api import PredictorConfig as Config  # noqa: PLC0415  # heavy
 
     return Config(

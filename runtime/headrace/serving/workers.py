@@ -7,82 +7,35 @@ stop. A worker that dies is replaced; the new one takes connections only once it
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import logging
 import os
 import signal
 import socket
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from headrace.errors import ConfigurationError, HeadraceError
+from headrace.errors import HeadraceError
 from headrace.predictors.cpu import cpu_limit
+from headrace.serving import ports
+from headrace.serving.execution.frames import Frames
+from headrace.serving.gathering import Gathered
+from headrace.serving.worker_link import GO, NUMBERS, OTHERS, READY, STOP, TELL, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headrace.serving.gathering import Snapshot
     from headrace.serving.settings import ServeSettings
 
-VARIABLE = "HEADRACE_WORKER"
-"""Environment variable of a worker: the descriptors of its listening socket, of the pipe it is told by and of the one
-it tells by, its gRPC port (empty for none), and whether it replaces another."""
-GO, STOP, READY = b"g", b"s", b"r"
-"""What is said through the pipes: all are ready; the whole server stops; this worker is ready."""
 _PAUSE = 1.0
 """Seconds before a worker that died is replaced."""
 _PATIENCE = 15.0
 """Seconds beyond the grace after which a worker that does not end is killed."""
+_ANSWERS = 1.0
+"""Seconds in which a worker tells its numbers."""
 _LOG = logging.getLogger("headrace.serving")
-
-
-@dataclass(slots=True)
-class Link:
-    """What a worker has of its parent."""
-
-    listening: socket.socket
-    grpc_port: int | None
-    late: bool
-    """Whether the other workers serve already."""
-    told: int
-    """Descriptor that says when to go and when to stop."""
-    tells: int
-    stops_all: bool = False
-    """Whether the whole server stops, so that nobody else takes what waits at the port."""
-
-    def ready(self) -> None:
-        """Tell the parent that this worker can answer."""
-        with contextlib.suppress(OSError):
-            os.write(self.tells, READY)
-
-    def listen(self, go: asyncio.Event, stopping: asyncio.Event) -> None:
-        """Set ``go`` when all workers are ready, and ``stopping`` when the parent stops or is gone."""
-
-        def said() -> None:
-            word = os.read(self.told, 1)
-            if word == GO:
-                go.set()
-                return
-            self.stops_all = True
-            asyncio.get_running_loop().remove_reader(self.told)
-            stopping.set()
-
-        asyncio.get_running_loop().add_reader(self.told, said)
-
-
-def link(environment: Mapping[str, str] = os.environ) -> Link | None:
-    """The parent of this process; None where it is no worker."""
-    text = environment.get(VARIABLE)
-    if text is None:
-        return None
-    listening, told, tells, grpc_port, late = text.split(",")
-    return Link(
-        socket.socket(fileno=int(listening)),
-        int(grpc_port) if grpc_port else None,
-        late == "late",
-        int(told),
-        int(tells),
-    )
 
 
 def bounded(workers: int) -> int:
@@ -105,10 +58,11 @@ def sharing(settings: ServeSettings, environment: Mapping[str, str] = os.environ
 @dataclass(slots=True, eq=False)
 class _Worker:
     process: asyncio.subprocess.Process
-    tells: int
-    """Descriptor that it is told by."""
+    ended: asyncio.Task[int]
+    frames: Frames
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Task[int] | None = None
+    asked: dict[int, asyncio.Future[Snapshot]] = field(default_factory=dict)
+    """Who waits for its numbers."""
 
 
 class Workers:
@@ -124,9 +78,11 @@ class Workers:
         self._settings = settings
         self._count = count
         self._listening = listening
-        self._reserved = _reserved(settings)
+        self._reserved = ports.reserve_grpc(settings)
         self._workers: set[_Worker] = set()
         self._stopping = asyncio.Event()
+        self._numbers = Gathered()
+        self._questions = itertools.count()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let every worker finish what it has and return.
@@ -139,6 +95,8 @@ class Workers:
             loop.add_signal_handler(number, self._stopping.set)
         address = f"http://{self._settings.host}:{self._listening.getsockname()[1]}"
         _LOG.info("listening on %s, loading %s in %d workers", address, self._settings.target, self._count)
+        if self._reserved is not None:
+            _LOG.info("gRPC on %s:%d", self._settings.host, self._reserved.getsockname()[1])
         try:
             for _ in range(self._count):
                 await self._start(late=False)
@@ -150,39 +108,54 @@ class Workers:
         _LOG.info("model %s stopped", self._settings.name)
 
     async def _start(self, *, late: bool) -> _Worker:
-        told, tells = os.pipe()
-        hears, says = os.pipe()
-        port = "" if self._reserved is None else str(self._reserved.getsockname()[1])
-        descriptors = (self._listening.fileno(), told, says)
-        described = ",".join([*map(str, descriptors), port, "late" if late else ""])
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *sys.orig_argv[1:], pass_fds=descriptors, env={**os.environ, VARIABLE: described}
-        )
-        os.close(told)
-        os.close(says)
-        worker = _Worker(process, tells)
-        worker.ended = asyncio.ensure_future(process.wait())
-        self._hear(worker, hears)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            port = "" if self._reserved is None else str(self._reserved.getsockname()[1])
+            descriptors = (self._listening.fileno(), theirs.fileno())
+            described = ",".join([*map(str, descriptors), port, "late" if late else ""])
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *sys.orig_argv[1:], pass_fds=descriptors, env={**os.environ, VARIABLE: described}
+            )
+        ours.setblocking(False)
+        # A worker that lets go of its parent ends, which is seen elsewhere.
+        frames = Frames(lambda said: self._hear(worker, said), lambda: None)
+        worker = _Worker(process, asyncio.ensure_future(process.wait()), frames)
+        await asyncio.get_running_loop().create_unix_connection(lambda: frames, sock=ours)
         self._workers.add(worker)
         return worker
 
-    def _hear(self, worker: _Worker, hears: int) -> None:
-        loop = asyncio.get_running_loop()
+    def _hear(self, worker: _Worker, said: Any) -> None:
+        if said[0] == READY:
+            worker.ready.set()
+        elif said[0] == NUMBERS:
+            future = worker.asked.pop(said[1], None)
+            if future is not None and not future.done():
+                future.set_result(said[2])
+        else:
+            self._numbers.put(worker.process.pid, said[2])
+            asyncio.ensure_future(self._tell(worker, said[1]))  # noqa: RUF006  # the worker waits for it
 
-        def said() -> None:
-            if os.read(hears, 1) == READY:
-                worker.ready.set()
-            else:
-                loop.remove_reader(hears)
-                os.close(hears)
+    async def _tell(self, worker: _Worker, number: int) -> None:
+        """Answer a worker that asks for the numbers of the others."""
+        others = [other for other in self._workers if other is not worker and other.ready.is_set()]
+        await asyncio.gather(*map(self._ask, others))
+        worker.frames.send((OTHERS, number, self._numbers.total(without=worker.process.pid)))
 
-        loop.add_reader(hears, said)
+    async def _ask(self, worker: _Worker) -> None:
+        """Look at a worker's numbers; one that does not answer has those that it had last."""
+        number = next(self._questions)
+        future = worker.asked[number] = asyncio.get_running_loop().create_future()
+        worker.frames.send((TELL, number))
+        await asyncio.wait({future, worker.ended}, timeout=_ANSWERS, return_when=asyncio.FIRST_COMPLETED)
+        worker.asked.pop(number, None)
+        if future.done():
+            self._numbers.put(worker.process.pid, future.result())
 
     async def _all_ready(self) -> bool:
         """Whether all got ready; not where the server is told to stop before."""
         ready = asyncio.ensure_future(asyncio.wait([asyncio.ensure_future(w.ready.wait()) for w in self._workers]))
         stopping = asyncio.ensure_future(self._stopping.wait())
-        ended = [worker.ended for worker in self._workers if worker.ended is not None]
+        ended = [worker.ended for worker in self._workers]
         await asyncio.wait({ready, stopping, *ended}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not ready.done():
@@ -191,35 +164,36 @@ class Workers:
                 raise WorkerFailedError("A worker ended before it was ready")
             return False
         for worker in self._workers:
-            _say(worker, GO)
+            worker.frames.send((GO,))
         return True
 
     async def _watch(self) -> None:
         """Replace workers that die, until the server is told to stop."""
         stopping = asyncio.ensure_future(self._stopping.wait())
         while not self._stopping.is_set():
-            ended = {worker.ended: worker for worker in self._workers if worker.ended is not None}
+            ended = {worker.ended: worker for worker in self._workers}
             done, _ = await asyncio.wait({stopping, *ended}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 worker = ended[task]
                 _LOG.error("worker %d ended with %d; another takes its place", worker.process.pid, task.result())
                 self._workers.discard(worker)
-                os.close(worker.tells)
+                self._numbers.gone(worker.process.pid)
+                worker.frames.close()
                 await asyncio.wait({stopping}, timeout=_PAUSE)
                 if not self._stopping.is_set():
-                    _say(await self._start(late=True), GO)
+                    (await self._start(late=True)).frames.send((GO,))
         stopping.cancel()
 
     async def _end(self) -> None:
         for worker in self._workers:
-            _say(worker, STOP)
-        ended = [worker.ended for worker in self._workers if worker.ended is not None]
+            worker.frames.send((STOP,))
+        ended = [worker.ended for worker in self._workers]
         if ended:
             _, left = await asyncio.wait(ended, timeout=self._settings.grace + _PATIENCE)
             for worker in self._workers:
                 if worker.ended in left:
                     worker.process.kill()
-                os.close(worker.tells)
+                worker.frames.close()
             await asyncio.gather(*ended)
 
 
@@ -227,27 +201,3 @@ class WorkerFailedError(HeadraceError):
     """A worker ended before it was ready; its own last line says why."""
 
     code = "worker-failed"
-
-
-def _say(worker: _Worker, word: bytes) -> None:
-    with contextlib.suppress(OSError):
-        os.write(worker.tells, word)
-
-
-def _reserved(settings: ServeSettings) -> socket.socket | None:
-    """The gRPC port, bound and never listened on, so that the workers can share it and nobody else takes it."""
-    if settings.grpc_port is None:
-        return None
-    try:
-        with socket.create_server((settings.host, settings.grpc_port)) as free:
-            port = free.getsockname()[1]
-        reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind((settings.host, port))
-    except OSError as fault:
-        raise ConfigurationError(
-            f"Port {settings.grpc_port} on {settings.host} cannot be opened for gRPC: {fault.strerror or fault}",
-            hint="choose another one with --grpc-port",
-        ) from fault
-    _LOG.info("gRPC on %s:%d", settings.host, port)
-    return reserved
