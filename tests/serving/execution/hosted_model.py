@@ -75,7 +75,7 @@ ANSWERS = {
 }
 
 
-class Everything(TensorBatching, Model):  # type: ignore[misc]  # kserve's classes are untyped
+class Everything(TensorBatching, Model):
     """Answers a v1 request as its ``do`` says, and a v2 request with its tensors doubled."""
 
     def load(self) -> bool:
