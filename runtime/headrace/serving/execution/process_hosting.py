@@ -187,6 +187,7 @@ class ProcessModel:
             process = self._process
             await process.gone()
             self._process = None
+            self._why = f"its process {process.pid} ended"
             self._numbers.gone(process.pid)
             how, hint = await process.ended()
             self._why = f"its process {process.pid} {how}"
