@@ -48,6 +48,8 @@ class ReplicaSet:
         self._ground = ground
         self._on_event = on_event
         self._replicas: dict[Replica, asyncio.Task[None]] = {}
+        self._outdated: set[Replica] = set()
+        """Those that a renewal replaces."""
         self._cause: Context | None = None
         self._started = 0
         self._failed_starts = 0
@@ -79,6 +81,15 @@ class ReplicaSet:
         self._cause = cause
         self._reconcile()
 
+    def renew(self) -> None:
+        """Replace every replica by one that is started now; each old one leaves when a new one is ready in its place.
+
+        Where the new ones do not start, the old ones go on.
+        """
+        self._outdated = set(self._replicas)
+        self._failed_starts, self._not_before = 0, 0.0
+        self._reconcile()
+
     async def stop(self) -> None:
         """End all replicas, each with its grace period; none is started any more."""
         self._closed = True
@@ -91,13 +102,17 @@ class ReplicaSet:
 
     def _reconcile(self) -> None:
         staying = [replica for replica in self._replicas if replica.state != "draining"]
-        surplus = len(staying) - self.desired
-        if surplus > 0:
-            for replica in _first_to_go(staying)[:surplus]:
-                replica.leave()
-        elif surplus < 0 and not self._closed and self._may_start():
-            for _ in range(-surplus):
+        current = [replica for replica in staying if replica not in self._outdated]
+        missing = self.desired - len(current)
+        for replica in _first_to_go(current)[: max(0, -missing)]:
+            replica.leave()
+        if missing > 0 and not self._closed and self._may_start():
+            for _ in range(missing):
                 self._start()
+        outdated = [replica for replica in staying if replica in self._outdated]
+        replaced = len(outdated) - max(0, self.desired - sum(replica.state == "ready" for replica in current))
+        for replica in _first_to_go(outdated)[: max(0, replaced)]:
+            replica.leave()
 
     def _may_start(self) -> bool:
         wait = self._not_before - time.monotonic()
@@ -134,6 +149,7 @@ class ReplicaSet:
         finally:
             replica.kill()
             del self._replicas[replica]
+            self._outdated.discard(replica)
             await replica.close()
             self._ground.lived(replica)
         if failure is not None:
@@ -151,6 +167,8 @@ class ReplicaSet:
         self.cold_start = replica.ready_after
         self.problem = ""
         self._tell("ready", replica, seconds=replica.ready_after)
+        if self._outdated:
+            self._reconcile()
 
     def _failed(self, replica: Replica, reason: str) -> None:
         self._tell("died", replica, seconds=replica.lived, detail=reason)

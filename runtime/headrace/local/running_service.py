@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headrace.local.replica import Ground, Replica
     from headrace.local.resources import Scale, Service
     from headrace.local.status import TwinEvent
-    from headrace.local.template.template import Template
+    from headrace.local.template.renewal import Templates
 
 
 class RunningService:
@@ -32,7 +32,7 @@ class RunningService:
         address: The loopback ``host:port`` of its route; empty where none leads to it.
         hosts: Names that the ingress knows it by.
         on_event: Is told of every start and end of a replica.
-        template: What its replicas are forked from; opened and closed with it.
+        templates: What its replicas are forked from; opened and closed with it.
         clock: Tells the autoscaler the time.
     """
 
@@ -43,7 +43,7 @@ class RunningService:
         address: str,
         hosts: tuple[str, ...],
         on_event: Callable[[TwinEvent], None],
-        template: Template | None = None,
+        templates: Templates | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         settings, scale = ground.settings, ground.service.scale
@@ -52,7 +52,7 @@ class RunningService:
         self.reachable = bool(address)
         """Whether a route leads here; without one there are no replicas, whatever the minimum."""
         self._ground = ground
-        self._template = template
+        self._templates = templates
         self._importing: asyncio.Task[None] | None = None
         self._replicas = ReplicaSet(ground, on_event)
         load = self._load = Load(scale, clock, granularity=settings.report)
@@ -104,8 +104,8 @@ class RunningService:
 
     def start(self) -> None:
         """Start the replicas that are to be there without requests, and begin to scale."""
-        if self._template is not None:
-            self._importing = asyncio.ensure_future(self._template.open())
+        if self._templates is not None:
+            self._importing = asyncio.ensure_future(self._templates.open())
         if self.reachable:
             self._autoscaler.begin()
         self._task = asyncio.ensure_future(self._autoscaler.run())
@@ -125,6 +125,13 @@ class RunningService:
         self._replicas.minimum = scale.minimum
         self._autoscaler.configure(scale)
 
+    async def renew(self) -> None:
+        """Run the code as its files are now: import it, then replace the replicas, each once a new one is ready."""
+        if self._templates is not None and self._importing is not None:
+            await self._importing
+            await self._templates.renew()
+        self._replicas.renew()
+
     async def stop(self) -> None:
         """Refuse requests, let those at a replica finish, end the replicas."""
         self.activator.close(f"{self.service.name} goes down")
@@ -133,9 +140,9 @@ class RunningService:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._replicas.stop()
-        if self._template is not None and self._importing is not None:
+        if self._templates is not None and self._importing is not None:
             await self._importing
-            await self._template.close()
+            await self._templates.close()
         self._ground.log.close()
 
     @property

@@ -35,6 +35,7 @@ from headrace.local.settings import DEFAULTS, TwinSettings
 from headrace.local.state import HOME_VARIABLE, Home, State, created
 from headrace.local.status import TwinEvent, TwinStatus, WorkloadStatus
 from headrace.local.supervisor import Supervisor
+from headrace.local.template.renewal import Templates
 from headrace.local.template.template import Template, may_fork
 from headrace.local.trace_store import TraceStore
 from headrace.telemetry import tracing
@@ -109,7 +110,8 @@ class Twin:
         self._embedded_kafka = kafka is None
         self._port = port
         self._cwd = cwd
-        self._apps = apps
+        self.apps = apps
+        """What `state.json` says about the apps."""
         self._environment = environment
         self._settings = settings
         self._echo = echo
@@ -142,6 +144,10 @@ class Twin:
         """Start, wait for ``ended`` (such as a signal), stop."""
         async with self:
             await ended
+
+    async def renew(self) -> None:
+        """Run the services' code as its files are now; requests are answered meanwhile, by the old code or the new."""
+        await asyncio.gather(*(running.renew() for running in self._services))
 
     def status(self) -> TwinStatus:
         """What runs now."""
@@ -210,7 +216,7 @@ class Twin:
         self._ending.push_async_callback(receiver.stop)
         await receiver.start()
         self.otlp_url, self.otlp_rpc_url = receiver.url, receiver.rpc_url
-        provider = tracing.configure(SERVICE_NAME, self._inherited())
+        provider = tracing.configure(SERVICE_NAME, self._inherited(), globally=False)
         if provider is None:
             return trace.NoOpTracer()
         # Sends what is left, to the receiver too, which is up until then.
@@ -283,7 +289,7 @@ class Twin:
                 otlp=self.otlp_url,
                 traces=str(self.home.traces),
                 logs=str(self.home.logs),
-                apps=self._apps,
+                apps=self.apps,
             )
         )
 
@@ -291,7 +297,7 @@ class Twin:
         self, service: Service, around: Surroundings, probing: aiohttp.ClientSession, tracer: Tracer
     ) -> RunningService:
         log = self._log(f"{service.name.namespace}.{service.name.name}")
-        template = self._template(service, around, log)
+        templates = self._templates(service, around, log)
         ground = Ground(
             service=service,
             around=around,
@@ -300,32 +306,29 @@ class Twin:
             probing=probing,
             tracer=tracer,
             settings=self._settings,
-            origin=template or Started(),
+            origin=templates or Started(),
             lived=lambda replica: self._lives.ended(service, replica),
         )
         names = [name for route in self.plan.routes if route.leads_to(service.name) for name in route.names]
         return RunningService(
             ground,
-            template=template,
+            templates=templates,
             clock=self._clock,
             address=around.addresses[names[0]] if names else "",
             hosts=public_hosts(tuple(names)),
             on_event=self._on_event,
         )
 
-    def _template(self, service: Service, around: Surroundings, log: LogFile) -> Template | None:
-        name = f"{service.name.name}-template"
+    def _templates(self, service: Service, around: Surroundings, log: LogFile) -> Templates | None:
+        name, subject = f"{service.name.name}-template", str(service.name)
         command = service_command(service, name, {port: port for port in service.container.ports}, around)
         if not self._settings.templates or not may_fork(command.argv):
             return None
-        subject = str(service.name)
-        return Template(
-            name,
-            command,
-            cwd=self._cwd,
-            log=log,
-            note=lambda line: self._on_event(TwinEvent("note", subject, detail=line)),
-        )
+
+        def note(line: str) -> None:
+            self._on_event(TwinEvent("note", subject, detail=line))
+
+        return Templates(lambda: Template(name, command, cwd=self._cwd, log=log, note=note))
 
     def _supervisor(self, workload: Workload, around: Surroundings) -> Supervisor:
         container = workload.container

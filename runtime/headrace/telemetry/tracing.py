@@ -88,7 +88,9 @@ def is_unsampled(context: Context) -> bool:
     return known.is_valid and not known.trace_flags.sampled
 
 
-def configure(service: str, environment: Mapping[str, str] = os.environ) -> TracerProvider | None:
+def configure(
+    service: str, environment: Mapping[str, str] = os.environ, *, globally: bool = True
+) -> TracerProvider | None:
     """Set up tracing of this process; call once, at start.
 
     Spans go to the local store where ``HEADRACE_OTLP_ENDPOINT`` is set, and to the user's collector where the
@@ -98,6 +100,7 @@ def configure(service: str, environment: Mapping[str, str] = os.environ) -> Trac
     Args:
         service: ``service.name``, unless ``OTEL_SERVICE_NAME`` says otherwise.
         environment: Where the variables are read.
+        globally: Whether it is the provider of this process; OpenTelemetry takes the first one for good.
 
     Returns:
         The provider, to be shut down at exit so that the last spans leave; None when nothing is exported.
@@ -118,7 +121,8 @@ def configure(service: str, environment: Mapping[str, str] = os.environ) -> Trac
     if collector and (tally := _export_to_collector(provider, environment)):
         tallies.append(tally)
     _count(tallies)
-    trace.set_tracer_provider(provider)
+    if globally:
+        trace.set_tracer_provider(provider)
     return provider
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 def main() -> None:
     """Say one line of facts; then end as `DO` says: a number, a signal's name, or `wait` until SIGTERM."""
+    todo = os.environ.get("DO", "0")
+    if todo == "wait":  # before it says anything: whoever hears it may end it at once
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
     numpy = sys.modules.get("numpy")
     facts = {
         "argv": sys.argv,
@@ -27,9 +30,7 @@ def main() -> None:
     }
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
-    todo = os.environ.get("DO", "0")
     if todo == "wait":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
         while True:
             time.sleep(60)
     if todo.startswith("SIG"):

@@ -55,7 +55,8 @@ class _Fork:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """The exit code, once it is gone."""
 
     @property
     def pid(self) -> int:
@@ -66,11 +67,11 @@ class _Fork:
         return True
 
     async def wait(self) -> int:
-        return await asyncio.shield(self._code)
+        return await asyncio.shield(self.code)
 
     def ended(self, code: int) -> None:
-        if not self._code.done():
-            self._code.set_result(code)
+        if not self.code.done():
+            self.code.set_result(code)
 
     def watch(self) -> None:
         """The template is gone, and told it to end: nobody but the kernel says when it has."""
@@ -173,9 +174,21 @@ class Template:
         if self._process is not None:
             await self._process.stop(_GRACE)
 
+    async def retire(self) -> None:
+        """Close it once its last fork is gone, or at once when cancelled."""
+        try:
+            while self._running:
+                await asyncio.wait([fork.code for fork in self._running.values()])
+        finally:
+            await self.close()
+
+    async def imported(self) -> bool:
+        """Wait until it has imported the code; False where it never will fork."""
+        return self._usable is not None and await asyncio.shield(self._usable)
+
     async def start(self, command: Command, *, cwd: Path | None, output: int) -> Child:
         """A fork, once the template has imported; a program where it gives none. See :meth:`Origin.start`."""
-        if self._usable is not None and await asyncio.shield(self._usable):
+        if await self.imported():
             with contextlib.suppress(_NoForkError):
                 return await self._fork(command, cwd, output)
         return await self._started.start(command, cwd=cwd, output=output)
