@@ -67,7 +67,7 @@ def test_autocast_runs_in_half_precision_and_answers_in_fp32(monkeypatch: pytest
     monkeypatch.setenv("HEADRACE_AUTOCAST", "bf16")
     model = Sums("m")
     model.load()
-    given = model._run({"x": np.array([[256, 1, 0]], np.float32)})["sum"]
+    given = model.run({"x": np.array([[256, 1, 0]], np.float32)})["sum"]
     assert given.dtype == np.float32
     assert given.tolist() == [[256.0]]
 
@@ -92,7 +92,7 @@ def test_a_compiled_network_sees_few_batch_sizes(monkeypatch: pytest.MonkeyPatch
     model = Sums("m")
     model.load()
     model.warm_up()
-    given = model._run({"x": np.arange(9, dtype=np.float32).reshape(3, 3)})["sum"]
+    given = model.run({"x": np.arange(9, dtype=np.float32).reshape(3, 3)})["sum"]
     assert given.tolist() == [[3.0], [12.0], [21.0]]
     assert seen == [1, 4, 4]
 
