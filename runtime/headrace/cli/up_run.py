@@ -14,7 +14,6 @@ import typer
 from headrace.cli.changes import broken, changes
 from headrace.cli.running import event_line
 from headrace.errors import HeadraceError
-from headrace.local.apps import twin_of
 from headrace.manifests.loading import load_apps
 
 if TYPE_CHECKING:
@@ -165,6 +164,8 @@ class Up:
         return self._twin.status()
 
     def _made(self, apps: list[InferenceApp], *, beside: Twin | None = None) -> Twin:
+        from headrace.local.apps import twin_of
+
         options = self._options
         port, settings = options.port, options.settings
         if beside is not None:  # those that were free then are in use by others now: the user's terminals and scripts
