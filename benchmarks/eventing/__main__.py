@@ -1,6 +1,7 @@
 """Kafka to a model and back, measured: see docs/benchmarks.md.
 
 python -m benchmarks.eventing --events 2000 --rounds 5 --json found.json
+python -m benchmarks.eventing --grow
 python -m benchmarks.eventing --lag 1000000
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.eventing.contenders import CONTENDERS, Contender
+from benchmarks.eventing.growth import grow
 from benchmarks.eventing.lag import Lag, hold
+from benchmarks.eventing.models import CASES
 from benchmarks.eventing.report import machine, report, table
 from benchmarks.eventing.rounds import Load, run
 
@@ -24,6 +28,8 @@ from benchmarks.eventing.rounds import Load, run
 def main() -> None:
     """Measure whoever can take part, and print the table; with ``--json``, write the object too."""
     options = _options()
+    # Who ends it ends the contenders too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
     try:
         text, found = _lag(options, folder) if options.lag else _rounds(options, folder)
@@ -57,9 +63,14 @@ def _rounds(options: argparse.Namespace, folder: Path) -> tuple[str, dict[str, A
         options.warm_up,
         options.partitions,
         options.size,
-        options.transformer,
+        # MiniLM reads tokens: somebody has to make them of texts.
+        options.transformer or options.model == "minilm",
+        options.keys,
+        options.model,
         options.alone,
     )
+    if options.grow:
+        return grow(present, load, folder, _say)
     turns, counts = run(present, load, folder, _say)
     found = report(present, load, turns, counts)
     return table(found), found
@@ -77,6 +88,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=_count, default=usual.size, help="bytes of an event's data")
     parser.add_argument("--alone", type=_count, default=usual.alone, help="events a round that travel alone")
     parser.add_argument("--transformer", action="store_true", help="a transformer stands before the model")
+    parser.add_argument("--keys", type=_count, default=usual.keys, help="keys, whose order is kept; else each its own")
+    parser.add_argument("--model", choices=sorted(CASES), default=usual.model)
+    parser.add_argument("--grow", action="store_true", help="instead: a table over partitions, keys and sizes")
     parser.add_argument("--lag", type=_count, help="instead: the dispatcher's memory while so many events wait")
     parser.add_argument("--seconds", type=_count, default=60, help="with --lag: how long it is watched")
     parser.add_argument("--only", action="append", choices=[one.name for one in CONTENDERS])

@@ -1,4 +1,4 @@
-"""Who takes part: each reads one topic, asks the echo model, and writes one result an event to another topic."""
+"""Who takes part: each reads one topic, asks the model, and writes one result an event to another topic."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks.eventing.models import CASES, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from benchmarks.eventing.processes import Processes
 
-HERE = Path(__file__).parent
 ROOM = "benchmarks.eventing"
 PROGRAM = ("-m", "headrace.cli.main")
 DISPATCHER = "headrace-dispatch"
@@ -31,6 +32,10 @@ class Place:
     folder: Path
     transformer: bool
     """Whether a transformer in a process of its own stands before the model."""
+    case: Case = CASES["echo"]
+    """The model."""
+    ordering: str = "none"
+    """What ``spec.trigger.ordering`` says, where the contender has such a thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +63,54 @@ def _headrace_batches(place: Place, processes: Processes) -> None:
     headrace(place, processes, {"batch": {}})
 
 
-def headrace(place: Place, processes: Processes, trigger: dict[str, object], model: str = "Echo") -> None:
+def headrace(place: Place, processes: Processes, trigger: dict[str, object]) -> None:
     """Start a server and a dispatcher.
 
     Args:
         place: Where.
         processes: Gets them.
         trigger: What else ``spec.trigger`` says.
-        model: The class of ``echo.py``.
     """
     app = {
         "apiVersion": "headrace.dev/v1alpha1",
         "kind": "InferenceApp",
         "metadata": {"name": "echo"},
         "spec": {
-            "predictor": {"class": f"{HERE / 'echo.py'}:{model}"},
-            "trigger": {"topic": place.topic, **trigger},
+            "predictor": {"class": place.case.predictor},
+            "trigger": {"topic": place.topic, "ordering": place.ordering, **trigger},
             "results": {"topic": place.results},
         },
     }
     file = place.folder / "headrace.yaml"
     file.write_text(json.dumps(app))  # JSON is YAML
-    port = _headrace_serve(model, processes)
+    port = _headrace_serve("predictor", place.case.predictor, processes)
     if place.transformer:
-        port = _headrace_serve("Relay", processes, "--predictor-host", f"127.0.0.1:{port}")
+        predictor = f"127.0.0.1:{port}"
+        port = _headrace_serve("transformer", place.case.transformer, processes, "--predictor-host", predictor)
     dispatch = ["dispatch", "-f", str(file), "--app", "echo", "--kafka", place.kafka]
     processes.start(DISPATCHER, [*PROGRAM, *dispatch, "--sink", f"http://127.0.0.1:{port}/"])
 
 
-def _headrace_serve(model: str, processes: Processes, *more: str) -> int:
+def _headrace_serve(role: str, model: str, processes: Processes, *more: str) -> int:
     port = _free_port()
-    words = ["serve", "--class", f"{HERE / 'echo.py'}:{model}", "--name", "echo", "--host", "127.0.0.1"]
+    words = ["serve", "--class", model, "--name", "echo", "--host", "127.0.0.1"]
     ports = ["--http-port", str(port), "--grpc-port", "0"]
-    processes.start(f"headrace-serve-{model}", [*PROGRAM, *words, *ports, *more])
+    processes.start(f"headrace-{role}", [*PROGRAM, *words, *ports, *more])
     return port
 
 
 def _faststream(place: Place, processes: Processes) -> None:
-    processes.start("faststream", ["-m", f"{ROOM}.faststream_app", place.kafka, place.topic, place.results])
+    words = [place.kafka, place.topic, place.results, place.case.name]
+    processes.start("faststream", ["-m", f"{ROOM}.faststream_app", *words])
 
 
 def _kserve_loop(place: Place, processes: Processes) -> None:
     port = _free_port()
-    processes.start("kserve-server", ["-m", f"{ROOM}.kserve_server", str(port)])
+    server = ["-m", f"{ROOM}.kserve_server", place.case.name]
+    processes.start("kserve-server", [*server, str(port)])
     if place.transformer:
         predictor, port = port, _free_port()
-        words = ["-m", f"{ROOM}.kserve_server", str(port), f"127.0.0.1:{predictor}"]
-        processes.start("kserve-transformer", words)
+        processes.start("kserve-transformer", [*server, str(port), f"127.0.0.1:{predictor}"])
     url = f"http://127.0.0.1:{port}/v1/models/echo:predict"
     processes.start("kserve-loop", ["-m", f"{ROOM}.kserve_loop", place.kafka, place.topic, place.results, url])
 

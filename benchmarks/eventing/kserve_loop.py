@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OK = 200
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds that the server may take to start, on a machine that does much else."""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.eventing.contenders import DISPATCHER, Place, headrace
+from benchmarks.eventing.models import CASES, ECHO_FILE
 from benchmarks.eventing.processes import Processes
 from benchmarks.eventing.traffic import Traffic
 
@@ -25,6 +26,7 @@ FIRST = 100
 PAUSE = 0.1
 """Seconds between two looks at the memory."""
 MIB = 1024 * 1024
+SLOW = replace(CASES["echo"], predictor=f"{ECHO_FILE}:Slow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def hold(lag: Lag, folder: Path, say: Callable[[str], None]) -> Held:
     """
     with ExitStack() as stack:
         broker = stack.enter_context(BrokerProcess(folder / "kafka"))
-        place = Place(broker.bootstrap, "lag.in", "lag.out", folder, transformer=False)
+        place = Place(broker.bootstrap, "lag.in", "lag.out", folder, transformer=False, case=SLOW)
         create_topics(place.kafka, [TopicSpec(name, lag.partitions) for name in (place.topic, place.results)])
         traffic = Traffic(place.kafka, place.topic, place.results, size=lag.size)
         stack.callback(traffic.close)
@@ -68,7 +70,7 @@ def hold(lag: Lag, folder: Path, say: Callable[[str], None]) -> Held:
         say(f"{lag.events:,} events wait")
         processes = Processes(folder)
         stack.callback(processes.stop)
-        headrace(place, processes, {}, model="Slow")
+        headrace(place, processes, {})
         traffic.wait_for(min(FIRST, lag.events), processes.check)
         return _watched(lag, processes, traffic)
 

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.eventing.table import lines
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,7 +31,7 @@ def report(
             contender.name: {
                 "promise": contender.promise,
                 **asdict(counts[contender.name]),
-                **_numbers([turn for turn in turns if turn.contender == contender.name]),
+                **numbers([turn for turn in turns if turn.contender == contender.name]),
             }
             for contender in contenders
         },
@@ -49,9 +51,7 @@ def machine() -> dict[str, Any]:
 def table(found: Mapping[str, Any]) -> str:
     """The medians as lines; the cheapest in CPU first."""
     ranked = sorted(found["contenders"].items(), key=lambda item: item[1]["median"]["cpu_ms"])
-    rows = [HEADINGS, *(_row(name, one) for name, one in ranked)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return lines([HEADINGS, *(_row(name, one) for name, one in ranked)])
 
 
 def _row(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -68,7 +68,8 @@ def _row(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _numbers(turns: Sequence[Measured]) -> dict[str, Any]:
+def numbers(turns: Sequence[Measured]) -> dict[str, Any]:
+    """The rounds of one contender, and their medians."""
     rounds = [
         {
             "cpu_ms": (turn.cpu + turn.broker_cpu) * MS,

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.eventing.contenders import Place
+from benchmarks.eventing.models import CASES
 from benchmarks.eventing.processes import Processes, cpu_of
 from benchmarks.eventing.traffic import Traffic
 
@@ -35,6 +36,10 @@ class Load:
     """Bytes of an event's data."""
     transformer: bool = False
     """Whether a transformer stands before the model, in a process of its own, where the contender has processes."""
+    keys: int = 0
+    """Keys of the events, whose order is kept where the contender can; 0 for events without an order to keep."""
+    model: str = "echo"
+    """The model: ``echo`` or ``minilm``."""
     alone: int = 20
     """Events a round that are published one after the other, each when the one before has its result."""
 
@@ -126,12 +131,20 @@ def run(
 
 
 def _up(contender: Contender, load: Load, folder: Path, kafka: str, stack: ExitStack) -> _Runner:
-    place = Place(kafka, f"{contender.name}.in", f"{contender.name}.out", folder / contender.name, load.transformer)
+    place = Place(
+        kafka,
+        f"{contender.name}.in",
+        f"{contender.name}.out",
+        folder / contender.name,
+        load.transformer,
+        CASES[load.model],
+        "key" if load.keys else "none",
+    )
     place.folder.mkdir()
     create_topics(kafka, [TopicSpec(name, load.partitions) for name in (place.topic, place.results)])
     processes = Processes(place.folder)
     stack.callback(processes.stop)
     contender.start(place, processes)
-    traffic = Traffic(kafka, place.topic, place.results, size=load.size)
+    traffic = Traffic(kafka, place.topic, place.results, size=load.size, case=place.case, keys=load.keys)
     stack.callback(traffic.close)
     return _Runner(contender, processes, traffic, [])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.eventing.models import CASES, Case
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from headrace.eventing.codec.kafka import write_record
@@ -13,8 +15,10 @@ from headrace.eventing.event import new_event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds without one result more after which a round is given up."""
+MIB = 1024 * 1024
+_ECHOED = re.compile(rb'"predictions": ?\["([^ "]+)')
 POLL = 20
 """Milliseconds that a poll for results waits."""
 
@@ -27,12 +31,18 @@ class Traffic:
         topic: The topic of events.
         results: The topic of results.
         size: Bytes of an event's data, about.
+        case: The model that is asked.
+        keys: How many keys there are; 0 for a key an event.
     """
 
-    def __init__(self, kafka: str, topic: str, results: str, *, size: int) -> None:
+    def __init__(
+        self, kafka: str, topic: str, results: str, *, size: int, case: Case = CASES["echo"], keys: int = 0
+    ) -> None:
         self._topic = topic
-        self._text = "x" * max(1, size - len(b'{"instances":[""]}'))
-        self._producer: Any = KafkaProducer(bootstrap_servers=kafka, linger_ms=5)
+        self._size = size
+        self._case = case
+        self._keys = keys
+        self._producer: Any = KafkaProducer(bootstrap_servers=kafka, linger_ms=5, max_request_size=4 * MIB)
         self._consumer: Any = KafkaConsumer(
             bootstrap_servers=kafka, isolation_level="read_committed", enable_auto_commit=False
         )
@@ -43,18 +53,18 @@ class Traffic:
         """By event id, how many results there were."""
 
     def publish(self, label: str, count: int) -> list[str]:
-        """Publish that many events, each with a key of its own; their ids, once Kafka has them all."""
+        """Publish that many events; their ids, once Kafka has them all."""
         ids = [f"{label}-{number}" for number in range(count)]
-        data = b'{"instances":["%s"]}' % self._text.encode()
-        for identifier in ids:
+        for number, identifier in enumerate(ids):
             attributes = {
                 "specversion": "1.0",
                 "id": identifier,
                 "source": "/benchmark",
                 "type": "benchmark",
                 "datacontenttype": "application/json",
-                "partitionkey": identifier,
+                "partitionkey": f"key-{number % self._keys}" if self._keys else identifier,
             }
+            data = self._case.data(identifier, self._size)
             record = write_record(new_event(attributes, data), self._topic, trace={})
             self._producer.send(record.topic, record.value, key=record.key, headers=list(record.headers))
         self._producer.flush()
@@ -104,7 +114,16 @@ class Traffic:
 
     def _poll(self) -> list[str]:
         batches = self._consumer.poll(timeout_ms=POLL)
-        found = [(raw.key or b"").decode() for batch in batches.values() for raw in batch]
+        found = [self._answered(raw) for batch in batches.values() for raw in batch]
         for identifier in found:
             self.seen[identifier] = self.seen.get(identifier, 0) + 1
         return found
+
+    def _answered(self, raw: Any) -> str:
+        """The id of the event that a result answers: its key, or what its text begins with, where keys are shared."""
+        if not self._keys:
+            return (raw.key or b"").decode()
+        begin = _ECHOED.search(raw.value)
+        if begin is None:
+            raise SystemExit(f"{raw.topic} holds what no echo answers: {raw.value[:80]!r}")
+        return begin[1].decode()

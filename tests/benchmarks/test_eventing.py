@@ -37,6 +37,8 @@ def test_a_short_run_has_every_number(tmp_path: Path) -> None:
         "partitions": 4,
         "size": 1024,
         "transformer": True,
+        "keys": 0,
+        "model": "echo",
         "alone": 2,
     }
     names = {"headrace", "headrace-batches", "kserve-loop"} | ({"faststream"} if find_spec("faststream") else set())

@@ -5,7 +5,7 @@ transaction. So an event is lost by nothing that dies, and answered twice by not
 
 A try whose answer was lost (the broker died after it had decided, the wait for it was given up) may have been written
 or not. It is remembered, and before anything else is written the log is asked what the group's progress is: progress
-travels in the same transaction, and no two tries have the same, so it tells.
+travels in the same transaction, and where a try changes it, it tells.
 
 A dead letter that its topic refuses is set aside and tried again for ever: its offset is not done, its partition waits,
 and all others go on.
@@ -45,11 +45,15 @@ class _Try:
     finished: Mapping[Partition, AbstractSet[int]]
     ledgers: Mapping[Partition, Ledger]
     progress: Mapping[Partition, Committed]
+    telling: AbstractSet[Partition]
+    """Partitions whose progress is another than what was committed before: only theirs can tell that this is written.
+    Some have none: what was to be finished of theirs has been set aside since."""
 
     def conclude(self, written: Callable[[Work], None]) -> None:
         """It is written: keep that in the ledgers, and tell."""
         for partition, ledger in self.ledgers.items():
             ledger.complete(self.finished[partition])
+            ledger.committed = self.progress[partition]
         for work in self.settled:
             work.written = True
             written(work)
@@ -205,9 +209,9 @@ class Committer:
         if not letters:
             return False
         try:
-            await self._resolve()
+            await self._resolve()  # which may find that some of these are written
             # With the partitions of the letters in it, whose progress is written anew: it says that the log works.
-            await self._write([work for work in settled if not work.is_letter])
+            await self._write([work for work in self._left(settled) if not work.is_letter])
         except TakenOverError as ended:
             self._ended = ended
             raise
@@ -264,7 +268,7 @@ class Committer:
         known = await self._log.committed(doubt.progress.keys())
         # One is enough, the transaction is whole. One that is still ours: another member that had a partition since may
         # have gone on, or have come to the very same progress by answering the same events itself.
-        ours = {p for p, ledger in doubt.ledgers.items() if self._ledgers.get(p) is ledger}
+        ours = {p for p in doubt.telling if self._ledgers.get(p) is doubt.ledgers[p]}
         if any(known.get(partition) == doubt.progress[partition] for partition in ours):
             _log.info("a commit whose answer was lost had been written: %d events", len(doubt.settled))
             doubt.conclude(self._written)
@@ -294,7 +298,8 @@ class Committer:
         ledgers = {partition: self._ledgers[partition] for partition in finished if partition in self._ledgers}
         self._dirty -= finished.keys()
         progress = {partition: ledger.progress(finished[partition]) for partition, ledger in ledgers.items()}
-        return _Try(tuple(settled), finished, ledgers, progress)
+        telling = {partition for partition, ledger in ledgers.items() if progress[partition] != ledger.committed}
+        return _Try(tuple(settled), finished, ledgers, progress, telling)
 
     async def _fits(self, work: Work) -> bool:
         """Whether nothing of this one is left: it is written, or set aside."""

@@ -45,6 +45,8 @@ class Ledger:
     """
 
     def __init__(self, committed: Committed | None = None) -> None:
+        self.committed = committed
+        """What is committed, as far as is known; kept by who commits."""
         self._next = committed.offset if committed else None
         self._open: dict[int, Attempts] = {}
         self._done: set[int] = set()
