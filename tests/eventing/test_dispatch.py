@@ -425,6 +425,22 @@ def test_a_dispatcher_that_was_taken_over_ends() -> None:
     assert len(tries) == 1
 
 
+def test_a_fault_of_the_dispatcher_s_own_ends_it_and_its_membership() -> None:
+    """It is told, and the log is closed: a member that only stood still would keep its partitions from all others."""
+    closed: list[bool] = []
+
+    class BrokenLog(MemoryLog):
+        async def commit(self, records: Sequence[OutgoingRecord], done: Mapping[Partition, Committed]) -> None:
+            raise ZeroDivisionError
+
+        async def close(self) -> None:
+            closed.append(True)
+
+    with pytest.raises(ZeroDivisionError):
+        dispatch(World(ECHO, concurrency=1), published(*range(3)), log=BrokenLog)
+    assert closed == [True]
+
+
 def test_an_answer_no_topic_takes_is_a_dead_letter() -> None:
     """One answer over the topic's limit costs its own event alone."""
 

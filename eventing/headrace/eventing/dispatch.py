@@ -174,7 +174,7 @@ class Dispatcher:
             TakenOverError: another process has this one's name; nothing of this one's was committed since.
         """
         await self._log.start(self)
-        committer = asyncio.ensure_future(self._committer.run())
+        committer = asyncio.create_task(self._committer.run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             while not stop.is_set():
@@ -189,11 +189,16 @@ class Dispatcher:
                     self._step_over()
         finally:
             stopping.cancel()
-            with contextlib.suppress(HeadraceError):  # a fault of the committer has been raised above
+            await self._leave(committer)
+
+    async def _leave(self, committer: asyncio.Task[None]) -> None:
+        """Finish what can be, and leave the group, whatever fails: a member that stayed would hold its partitions."""
+        try:
+            with contextlib.suppress(HeadraceError):  # a fault of the committer has been raised already
                 await self._drain(frozenset(self._ledgers))
+        finally:
             committer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, HeadraceError):
-                await committer
+            await asyncio.gather(committer, return_exceptions=True)
             await self._log.close()
 
     # --- partitions come and go (RebalanceListener) ---
