@@ -79,6 +79,7 @@ class Courier:
         identity: Who answers, for receivers whose replies are no results of Headrace's.
         clock: Time.
         waited: Told how many seconds an event waited for the sink to be ready.
+        failed: Told of each failed delivery: its HTTP status, None without one, and whether it is tried again.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Courier:
         identity: Responder,
         clock: Clock,
         waited: Callable[[float], None] = lambda _: None,
+        failed: Callable[[int | None, bool], None] = lambda _status, _again: None,
     ) -> None:
         self._url = url
         self._carrier = carrier
@@ -105,6 +107,7 @@ class Courier:
         self._identity = identity
         self._clock = clock
         self._waited = waited
+        self._failed = failed
 
     async def bring(
         self,
@@ -130,8 +133,10 @@ class Courier:
             if isinstance(outcome, Answer):
                 return outcome
             if not outcome.retriable:
+                self._failed(outcome.status, False)
                 return Answer(failure=self._failure("rejected", outcome, on_failure()), reply=outcome.reply)
             failed = on_failure()
+            self._failed(outcome.status, failed.count < self._policy.attempts)
             if failed.count >= self._policy.attempts:
                 reason = "crashed" if outcome.reset else "exhausted"
                 return Answer(failure=self._failure(reason, outcome, failed), reply=outcome.reply)

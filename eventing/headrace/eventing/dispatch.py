@@ -26,7 +26,7 @@ from headrace.eventing.commit import Committer
 from headrace.eventing.gate import Gate
 from headrace.eventing.lanes import Lanes, Ordering, lane_of
 from headrace.eventing.ledger import Ledger
-from headrace.eventing.metrics import DispatchMetrics
+from headrace.eventing.metrics import DispatchMetrics, Sight
 from headrace.eventing.outcome import Settler
 from headrace.eventing.pausing import Valve
 from headrace.eventing.rate import Pace
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 MOST_A_POLL = 500
+LOOK = 1.0
+"""Seconds between two looks at what is in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Dispatcher:
         self._open_bytes = 0
         self._lanes: Lanes[Work] = Lanes()
         self._throttled = False
+        self._committed_at = self._looked_at = self._clock.monotonic()
         self._pace = Pace(settings.rate, self._clock)
         self._valve = Valve(paused)
         self.metrics.watch("paused", "1 while nothing new is delivered.", lambda: int(not self._valve.is_open))
@@ -144,6 +147,7 @@ class Dispatcher:
             identity=settings.identity,
             clock=self._clock,
             waited=self.metrics.waited,
+            failed=lambda status, again: self.metrics.failed(status, again=again),
         )
         self._settler = Settler(
             courier,
@@ -181,6 +185,7 @@ class Dispatcher:
                 if committer.done():
                     committer.result()
                 self._valve.look()
+                self._look()
                 self._log.pause(self._paused())
                 records = await self._poll(stopping)
                 for record in records:
@@ -247,9 +252,30 @@ class Dispatcher:
             return frozenset(self._ledgers)
         return {partition for partition, ledger in self._ledgers.items() if ledger.full} | self._committer.stuck
 
+    def _look(self) -> None:
+        """See what is in hand, once a second: whoever asks for metrics is another thread."""
+        now = self._clock.monotonic()
+        if now - self._looked_at < LOOK:
+            return
+        self._looked_at = now
+        ends = self._log.ends()
+        lag = {p: max(0, ends[p] - ledger.progress().offset) for p, ledger in self._ledgers.items() if p in ends}
+        stamps = [work.record.timestamp for work in self._work if work.record.timestamp >= 0]
+        self.metrics.sight = Sight(
+            lag=lag,
+            oldest=max(0.0, self._clock.time() - min(stamps) / 1000) if stamps else 0.0,
+            commit_age=now - self._committed_at if self._work else 0.0,
+            in_hand=len(self._work),
+            under_way=len(self._carrier.under_way),
+        )
+
     def _admit(self, record: Record) -> None:
         ledger = self._ledgers.get(record.partition)
-        if ledger is None or not ledger.admit(record.offset):
+        if ledger is None:
+            return
+        fresh = ledger.admit(record.offset)
+        self.metrics.received(fresh=fresh)
+        if not fresh:
             return
         work = Work(record, ledger, lane_of(record, self._settings.ordering), self._clock.monotonic())
         self._work.add(work)
@@ -283,8 +309,9 @@ class Dispatcher:
 
     def _written(self, work: Work) -> None:
         work.close()
+        self._committed_at = self._clock.monotonic()
         if work.outcome:
-            self.metrics.written(work.outcome, self._clock.monotonic() - work.arrived)
+            self.metrics.written(work.outcome, self._committed_at - work.arrived, self._clock.time())
 
     def _end(self, work: Work) -> None:
         self._forget(work)

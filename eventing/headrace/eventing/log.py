@@ -89,6 +89,9 @@ class EventLog(Protocol):
         committed offset that stops before markers would show a lag for ever.
         """
 
+    def ends(self) -> Mapping[Partition, int]:
+        """By partition of this member, the offset behind the last record, as it was known lately: for metrics."""
+
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """From the next poll on, deliver nothing of exactly these partitions; of all others, go on."""
 

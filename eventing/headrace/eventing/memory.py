@@ -85,6 +85,10 @@ class MemoryLog:
         """Where the next poll begins, after one that brought nothing."""
         return dict(self._position) if self._idle else {}
 
+    def ends(self) -> Mapping[Partition, int]:
+        """Behind the last record of each partition."""
+        return {partition: len(self._broker.topics.get(partition, ())) for partition in self._position}
+
     def position(self, partition: Partition) -> int:
         """The next offset that a poll delivers."""
         return self._position[partition]

@@ -64,6 +64,9 @@ def broker(
     key: _Key = None,
     client_ca: _ClientCa = None,
     users: _Users = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port of /metrics for Prometheus, loopback only.", min=1, max=65535)
+    ] = None,
 ) -> None:
     """Run a Kafka broker on this machine until it is interrupted.
 
@@ -83,9 +86,21 @@ def broker(
     )
 
     def ready(running: EmbeddedBroker) -> None:
+        if metrics_port is not None:
+            _serve_metrics(running, metrics_port)
         typer.echo(f"Kafka on {running.bootstrap}, data in {folder}")
 
     run(folder, port=port, on_ready=ready, settings=settings)
+
+
+def _serve_metrics(running: EmbeddedBroker, port: int) -> None:
+    """In a thread that ends with the process."""
+    from prometheus_client import REGISTRY
+
+    from headrace.local.broker.measures import BrokerMeasures
+    from headrace.telemetry.metrics.exposition import Joined, serve
+
+    serve(Joined(BrokerMeasures(running), REGISTRY), port, "127.0.0.1")
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsSettings | None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 FEWEST_REQUESTS = 16
 BATCHES_A_REPLICA = 2
 """One that is worked on, and one that is there when it is done."""
-LAST_PORT = 65535
 
 
 def dispatch(
@@ -122,7 +121,7 @@ async def _run(app: InferenceApp, kafka: KafkaSettings, url: str, concurrency: i
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     dispatcher = Dispatcher(member, sink, settings, paused=_pause_switch(app))
-    end_metrics = _serve_metrics(dispatcher.metrics)
+    end_metrics = _show_metrics(app, dispatcher.metrics)
     typer.echo(f"dispatching {app.spec.trigger.topic} of {kafka.bootstrap} to {url}")
     try:
         await dispatcher.run(stop)
@@ -157,15 +156,22 @@ def _batch_limits(batch: Batch | None) -> BatchLimits | None:
     return BatchLimits(batch.size, batch.delay.total_seconds(), batch.bytes) if batch else None
 
 
-def _serve_metrics(metrics: DispatchMetrics) -> Callable[[], None]:
-    from headrace.eventing.metrics import PORT_VARIABLE
+def _show_metrics(app: InferenceApp, metrics: DispatchMetrics) -> Callable[[], None]:
+    """Serve them where a port is named, and send them where a collector is; how both are ended."""
+    from headrace.telemetry.metrics.exposition import PORT_VARIABLE, port_of
+    from headrace.telemetry.metrics.otlp import send_metrics
 
-    text = os.environ.get(PORT_VARIABLE, "")
-    if not text:
-        return lambda: None
-    if not text.isdecimal() or int(text) > LAST_PORT:
-        raise ConfigurationError(f"{PORT_VARIABLE}={text}: not a port", hint="a number up to 65535")
-    return metrics.serve(int(text), os.environ.get("HEADRACE_HOST", "0.0.0.0"))  # noqa: S104  # the pod's own network
+    port = port_of(os.environ.get(PORT_VARIABLE, ""))
+    sending = send_metrics(f"{app.name}-dispatcher", metrics.all)
+    if port is None:
+        return sending
+    serving = metrics.serve(port, os.environ.get("HEADRACE_HOST", "0.0.0.0"))  # noqa: S104  # the pod's own network
+
+    def end() -> None:
+        serving()
+        sending()
+
+    return end
 
 
 def _settings(app: InferenceApp, concurrency: int | None) -> DispatchSettings:

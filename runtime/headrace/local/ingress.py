@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from headrace.errors import ConfigurationError
 from headrace.local.proxy import error
 from headrace.local.routing import Route, Router, is_bare, public_hosts, without_port
+from headrace.telemetry.metrics.exposition import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 HOST = "127.0.0.1"
+METRICS = "/metrics"
+"""The path of the twin's page for Prometheus; its other pages are JSON."""
 _PREFACE = b"PRI * HTTP/2.0"
 """How a client of HTTP/2 begins that knows beforehand (RFC 9113, section 3.4), as gRPC's do without TLS."""
 _CLOSING = 2.0
@@ -145,7 +148,8 @@ class Ingress:
             return await self._proxy.forward(request, route.target, route.path)
         page = self._pages.get(path)
         if page and request.method in (hdrs.METH_GET, hdrs.METH_HEAD) and is_bare(without_port(host)):
-            return web.Response(body=page(), content_type="application/json")
+            kind = CONTENT_TYPE if path == METRICS else "application/json"
+            return web.Response(body=page(), headers={hdrs.CONTENT_TYPE: kind})
         return error(404, f"No service is called '{host}' or stands at '{path}'", services=self._known())
 
     def find(self, host: str, path: str) -> Route[RunningRoute] | None:

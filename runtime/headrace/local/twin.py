@@ -16,10 +16,11 @@ from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
 from headrace.local.decisions import to_json
 from headrace.local.h2_proxy import H2Proxy
-from headrace.local.ingress import Door, Ingress, straight_to
+from headrace.local.ingress import METRICS, Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
 from headrace.local.lives import Lives
 from headrace.local.logs import LogFile
+from headrace.local.metrics import TwinMeasures
 from headrace.local.mounts import write_mounts
 from headrace.local.otlp import OtlpReceiver
 from headrace.local.plan import plan
@@ -264,7 +265,11 @@ class Twin:
         for route, (_, door) in zip(routes, doors, strict=True):
             door.handler = straight_to(route, proxy)
             door.http2 = partial(streams.link, partial(_only, route))
-        pages = {"/": lambda: self.status().to_json(), "/decisions": lambda: to_json(self.decisions())}
+        pages: dict[str, Callable[[], bytes]] = {
+            "/": lambda: self.status().to_json(),
+            "/decisions": lambda: to_json(self.decisions()),
+            METRICS: TwinMeasures(self.status).page,
+        }
         ingress = Ingress(by_name, proxy, pages)
         public.handler, public.http2 = ingress.handle, partial(streams.link, ingress.find)
         for running in self._services:

@@ -21,7 +21,8 @@ Snapshot = tuple[Family, ...]
 """All numbers of a process at one moment."""
 
 _EARLIEST = ("_created", "_start_time_seconds")
-_ONE = "_info"
+_LARGEST = ("_info", "_total_bytes", "_ratio", "headrace_start_seconds")
+"""What processes have in common, or do at the same time."""
 _COUNTED = ("counter", "histogram", "summary")
 
 
@@ -71,4 +72,4 @@ class Gathered:
 def _both(sample: str, one: float, other: float) -> float:
     if sample.endswith(_EARLIEST):
         return min(one, other)
-    return max(one, other) if sample.endswith(_ONE) else one + other
+    return max(one, other) if sample.endswith(_LARGEST) else one + other

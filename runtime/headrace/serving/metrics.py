@@ -1,27 +1,28 @@
-"""What Prometheus reads of a serving process.
-
-headrace_http_requests_total{method, status}       every request but probes
-headrace_grpc_calls_total{method, code}            every gRPC call but ServerLive, ServerReady and ServerMetadata
-headrace_events_total{model, outcome}              events answered; outcome is `result` or the error's code
-headrace_queue_seconds, headrace_run_seconds, headrace_run_requests   see ``batching.measures``
-request_preprocess|predict|postprocess_seconds     KServe's own histograms, filled as KServe fills them
-"""
+"""What Prometheus reads of a serving process; docs/metrics.md lists all, those of runs, GPUs and usage as well."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric
 
 from headrace.models.kserve_api import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
+from headrace.serving.gpus import GpuMeasures
+from headrace.telemetry.metrics.bounded import Bounded
+from headrace.telemetry.metrics.exposition import CONTENT_TYPE, Joined
+from headrace.telemetry.metrics.exposition import page as whole_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from headrace.serving.gathering import Snapshot
+    from headrace.telemetry.metrics.exposition import Collecting
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["CONTENT_TYPE", "Metrics", "ModelTimes", "page", "taken"]
+_MOST_METHODS = 20
+_MOST_OUTCOMES = 50
+"""Codes of errors, which users may make of their own."""
 
 
 class Metrics:
@@ -36,6 +37,12 @@ class Metrics:
             "headrace_grpc_calls", "gRPC calls answered.", ("method", "code"), registry=self._registry
         )
         self._events = Counter("headrace_events", "Events answered.", ("model", "outcome"), registry=self._registry)
+        self._start = Gauge(
+            "headrace_start_seconds", "What each phase of this process's start took.", ("phase",),
+            registry=self._registry,
+        )  # fmt: skip
+        self._registry.register(GpuMeasures())
+        self._method, self._outcome = Bounded(_MOST_METHODS), Bounded(_MOST_OUTCOMES)
         # Looking a child up by its labels costs more than counting.
         self._request_counts: dict[tuple[str, int], Counter] = {}
         self._event_counts: dict[tuple[str, str], Counter] = {}
@@ -51,7 +58,7 @@ class Metrics:
         """Count a request that was answered."""
         counter = self._request_counts.get((method, status))
         if counter is None:
-            counter = self._request_counts[method, status] = self._requests.labels(method, str(status))
+            counter = self._request_counts[method, status] = self._requests.labels(self._method(method), str(status))
         counter.inc()
 
     def call(self, method: str, code: str) -> None:
@@ -62,40 +69,49 @@ class Metrics:
         """Count an event that was answered, or several alike."""
         counter = self._event_counts.get((model, outcome))
         if counter is None:
-            counter = self._event_counts[model, outcome] = self._events.labels(model, outcome)
+            counter = self._event_counts[model, outcome] = self._events.labels(model, self._outcome(outcome))
         counter.inc(count)
+
+    def started(self, phases: Mapping[str, float]) -> None:
+        """The process has started; by phase, the seconds that it took."""
+        for phase, seconds in phases.items():
+            self._start.labels(phase).set(seconds)
+
+    @property
+    def all(self) -> Joined:
+        """These, KServe's histograms, and the process's own."""
+        return Joined(self._registry, REGISTRY)
 
     def snapshot(self) -> Snapshot:
         """All numbers of this process, with KServe's histograms and the process's own."""
-        return taken(self._registry, REGISTRY)
+        return taken(self.all)
 
 
-def taken(*registries: CollectorRegistry) -> Snapshot:
-    """The numbers in these registries at this moment."""
+def taken(collecting: Collecting) -> Snapshot:
+    """The numbers at this moment."""
     return tuple(
         (family.name, family.documentation, family.type, tuple(map(_sample, family.samples)))
-        for registry in registries
-        for family in registry.collect()
+        for family in collecting.collect()
     )
 
 
 def page(snapshot: Snapshot) -> bytes:
     """The numbers in Prometheus' text format."""
-    return generate_latest(_Fixed(snapshot))
+    return whole_page(_Fixed(snapshot))
 
 
 def _sample(sample: Any) -> tuple[str, tuple[tuple[str, str], ...], float]:
     return sample.name, tuple(sample.labels.items()), sample.value
 
 
-class _Fixed(CollectorRegistry):
+class _Fixed:
     """A registry of numbers that are known already."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__()
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
+        """The numbers as families."""
         for name, text, kind, samples in self._snapshot:
             metric = Metric(name, text, kind)
             for sample, labels, value in samples:

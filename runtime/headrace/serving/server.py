@@ -166,6 +166,8 @@ async def _stop(started: Started | None, *, running: bool) -> None:
     if started.meter is not None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(Worker("usage-end").submit(started.meter.close), 2 * _STOP)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(Worker("metrics-end").submit(started.end_metrics), _STOP)
     if started.provider is not None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(Worker("spans").submit(started.provider.shutdown), _STOP)

@@ -17,9 +17,10 @@ from headrace.serving import workers
 from headrace.serving.execution.worker import Worker
 from headrace.serving.search_path import search_last
 from headrace.telemetry import tracing
+from headrace.telemetry.metrics.otlp import send_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -47,6 +48,12 @@ class Phases:
         """The phase ``name`` ends now, and the next begins."""
         self.ended.append((name, time.time_ns()))
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By phase, what it took."""
+        begins = [self.began, *(ended for _, ended in self.ended)]
+        return {name: (ended - begin) / 1e9 for (name, ended), begin in zip(self.ended, begins, strict=False)}
+
     def record(self, model: str, environment: Mapping[str, str] = os.environ) -> None:
         """Write ``start`` and its phases as spans, below the ``TRACEPARENT`` of the environment where it has one."""
         carrier = {
@@ -71,6 +78,8 @@ class Started:
     models: tuple[Hosted, ...]
     provider: TracerProvider | None
     meter: Meter | None
+    end_metrics: Callable[[], None]
+    """Sends the last metrics to a collector, where there is one."""
 
 
 def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phases) -> Started:
@@ -97,7 +106,9 @@ def start(settings: ServeSettings, loop: asyncio.AbstractEventLoop, phases: Phas
     from headrace.serving.app import ModelApp  # noqa: PLC0415  # heavy
 
     loaders = {source.name: _loader(settings, source, meter) for source in settings.sources}
-    return Started(ModelApp(hosted, identity(settings.name), loaders), hosted, provider, meter)
+    application = ModelApp(hosted, identity(settings.name), loaders)
+    application.metrics.started(phases.seconds)
+    return Started(application, hosted, provider, meter, send_metrics(settings.name, application.metrics.all))
 
 
 @dataclass(frozen=True, slots=True)

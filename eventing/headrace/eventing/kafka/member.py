@@ -49,6 +49,10 @@ REVOKE_MARGIN = 5.0
 """Seconds on top of the drain deadline before a revocation stops waiting for the loop."""
 
 
+ENDS = 10.0
+"""Seconds between two questions how far the partitions go."""
+
+
 class _Arrival(NamedTuple):
     """A partition that came, in this life of it, with what was committed then."""
 
@@ -103,6 +107,8 @@ class KafkaMember:
         self._held: list[tuple[int, Record]] = []
         """Polled, and kept while what was committed for a new partition cannot be asked: the client gives them once."""
         self._reached: dict[Partition, int] = {}
+        self._ends: dict[Partition, int] = {}
+        self._ends_at = 0.0
 
     async def start(self, listener: RebalanceListener) -> None:
         """Join the group; see :class:`headrace.eventing.log.EventLog`."""
@@ -125,6 +131,10 @@ class KafkaMember:
     def reached(self) -> Mapping[Partition, int]:
         """How far the last poll read; see :class:`headrace.eventing.log.EventLog`."""
         return self._reached
+
+    def ends(self) -> Mapping[Partition, int]:
+        """As the broker said ten seconds ago at most, while it answers."""
+        return self._ends
 
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """From the next poll on, deliver nothing of exactly these partitions."""
@@ -253,9 +263,21 @@ class KafkaMember:
             if (life := asked[p]) is not None and self._owned.get(p) == life
         }
         self._arrived -= arrived.keys()
+        self._ask_ends(consumer)
         records = [record for life, record in self._held if self._owned.get(record.partition) == life]
         self._held = []
         return arrived, records
+
+    def _ask_ends(self, consumer: Consumer) -> None:
+        now = time.monotonic()
+        if now - self._ends_at < ENDS or not self._owned:
+            return
+        self._ends_at = now
+        try:
+            with self._driver.faults(f"ask how far {self._topic} goes", self._settings):
+                self._ends = consumer.ends(sorted(self._owned))
+        except HeadraceError as fault:  # a number for people must not hold up the work
+            _log.debug("the lag is not known just now: %s", fault)
 
     def _notice(self) -> None:
         """Join anew where commits are refused for a place in the group that the client believes to have still."""

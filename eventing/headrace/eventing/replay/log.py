@@ -152,6 +152,10 @@ class ReplayLog:
         """Nothing: a run ends with its last record, whatever lies behind it."""
         return {}
 
+    def ends(self) -> Mapping[Partition, int]:  # the Protocol's form
+        """Nothing: what a run has left is told by the run."""
+        return {}
+
     def pause(self, partitions: AbstractSet[Partition]) -> None:
         """Give nothing of exactly these partitions."""
         self._paused = partitions

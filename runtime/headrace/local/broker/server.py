@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from headrace.local.broker.topics import Topic
+
 PATIENCE = 1.0
 """Seconds that a stopping broker gives its clients to take their last answers."""
 
@@ -76,6 +78,16 @@ class EmbeddedBroker:
         """The address for clients, ``host:port``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{host}:{self._port}"
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Every topic; none of a broker that does not run."""
+        return tuple(self._core.catalogue) if self._core is not None else ()
+
+    @property
+    def connected(self) -> int:
+        """How many connections clients have."""
+        return len(self._connections)
 
     async def start(self) -> None:
         """Recover the data and listen; clients are served when this returns.
