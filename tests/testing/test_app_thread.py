@@ -55,8 +55,7 @@ def test_it(headrace_app, headrace_broker, headrace_clock, tmp_path):
         headrace_app.post("halves", "/", {})
     assert headrace_app.state()["kafka"] == headrace_broker
     assert headrace_app.replicas() == {"doubles-predictor": 1}
-    headrace_clock.forward(601)
-    headrace_app.until_zero()
+    headrace_app.until_zero(headrace_clock)
 """
 
 

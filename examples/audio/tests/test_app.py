@@ -47,8 +47,7 @@ def test_http_callers_are_heard_too(headrace_app: AppRunner) -> None:
 
 def test_nothing_runs_while_nothing_comes(headrace_app: AppRunner, headrace_clock: ForwardClock) -> None:
     """After the idle time, which the clock makes pass at once, there is no process of the model any more."""
-    headrace_clock.forward(3600)
-    headrace_app.until_zero()
+    headrace_app.until_zero(headrace_clock)
 
 
 def cut(file: Path, folder: Path) -> list[Path]:

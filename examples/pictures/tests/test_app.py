@@ -41,5 +41,4 @@ def test_http_callers_get_labels_too(headrace_app: AppRunner) -> None:
 
 def test_nothing_runs_while_nothing_comes(headrace_app: AppRunner, headrace_clock: ForwardClock) -> None:
     """After the idle time, which the clock makes pass at once, there is no process of the model any more."""
-    headrace_clock.forward(60)
-    headrace_app.until_zero()
+    headrace_app.until_zero(headrace_clock)

@@ -14,20 +14,32 @@ if TYPE_CHECKING:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The project's folder: new, or empty.")],
     example: Annotated[
-        Literal["pictures", "text", "audio"], typer.Option(help="What it begins as; docs/examples.md tells of each.")
-    ] = "pictures",
-    name: Annotated[str | None, typer.Option(help="The app's name [default: the example's].")] = None,
+        Literal["pictures", "text", "audio"] | None,
+        typer.Option(help="What it begins as; docs/examples.md tells of each [default: pictures].", show_default=False),
+    ] = None,
+    from_mar: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.mar", help="Serve an archive of TorchServe's; docs/torchserve.md tells how."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The app's name [default: the example's, or the model's].")] = None,
     namespace: Annotated[str | None, typer.Option(help="The app's namespace [default: the example's].")] = None,
 ) -> None:
-    """Begin a new project: headrace.yaml, classes of your own, tests that run the app, a README.
+    """Begin a new project: headrace.yaml, classes of your own or an archive's, tests that run the app, a README.
 
     A folder that holds anything is left as it is.
     """
     from headrace.cli.projects.example import example_project
+    from headrace.cli.projects.mar import mar_project
     from headrace.cli.projects.project import check_free, write
+    from headrace.errors import ConfigurationError
 
+    if example and from_mar:
+        raise ConfigurationError("--example and --from-mar exclude each other", hint="leave one of them out")
     check_free(folder)
-    project = example_project(example, name, namespace)
+    if from_mar:
+        project = mar_project(from_mar, name, namespace)
+    else:
+        project = example_project(example or "pictures", name, namespace)
     write(project, folder)
     typer.echo(_told(project, folder))
 

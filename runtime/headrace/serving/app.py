@@ -62,6 +62,8 @@ class ModelApp:
             "model_metadata": self._model_metadata,
             "versions": self._versions,
             "infer": self._infer,
+            "prediction": self._prediction,
+            "ping": self._ping,
             "index": self._index,
             "load": self._load,
             "unload": self._unload,
@@ -135,6 +137,13 @@ class ModelApp:
         if (mode := http.mode_of(request.headers)) is None:
             return rest.reject_plain("/")
         return await self._event_door(self.repository.get(self._first)).answer(request, "/", mode)
+
+    async def _prediction(self, request: Request, model: str) -> Response:
+        return await RestDoor(self.repository.get(model)).prediction(request, "/predictions/{model}")
+
+    async def _ping(self, _request: Request, _model: str) -> Response:
+        healthy = await self.ready()
+        return json_response({"status": "Healthy" if healthy else "Unhealthy"}, 200 if healthy else 503)
 
     async def _explain(self, request: Request, model: str) -> Response:
         return await RestDoor(self.repository.get(model)).explain(request, "/v1/models/{model}:explain")

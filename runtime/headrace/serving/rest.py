@@ -46,6 +46,15 @@ class RestDoor:
 
         return await self._within_span("infer", request, route, answer)
 
+    async def prediction(self, request: Request, route: str) -> Response:
+        """As TorchServe's ``/predictions``: any body, JSON where it says that it is; answered with the bare answer."""
+
+        async def answer() -> Response:
+            payload = decoded(request.body, request.headers.get("content-type") or tensors.OCTETS)
+            return _v1_response(*await self.hosted.infer(payload, request.headers), payload)
+
+        return await self._within_span("infer", request, route, answer)
+
     async def explain(self, request: Request, route: str) -> Response:
         """v1 ``:explain``; the request's headers are not echoed, as KServe does."""
 

@@ -1,4 +1,4 @@
-"""The paths of KServe's HTTP interface, in the order in which KServe matches them."""
+"""The paths of KServe's HTTP interface, in the order in which KServe matches them; and two of TorchServe's."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ ROUTES = (
     _route("GET", "/v2/models/{model}/versions/{version}/ready", "versions"),
     _route("POST", "/v2/models/{model}/infer", "infer"),
     _route("POST", "/v2/models/{model}/versions/{version}/infer", "versions"),
+    _route("POST", "/predictions/{model}", "prediction"),
+    _route("GET", "/ping", "ping"),
     _route("POST", "/v2/repository/index", "index"),
     _route("POST", "/v2/repository/models/{model}/load", "load"),
     _route("POST", "/v2/repository/models/{model}/unload", "unload"),

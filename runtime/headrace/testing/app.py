@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.eventing.event import CloudEvent
+    from headrace.testing.clock import ForwardClock
 
 PATIENCE = 120.0
 """Seconds that anything may take before a test fails: a cold start on a busy machine takes long."""
+_MINUTE = 60.0
 Found = TypeVar("Found")
 
 
@@ -101,12 +103,19 @@ class AppRunner:
         Raises:
             HeadraceError: there is no such app, or the answer's status is no 2xx; with what it said.
         """
+        return self._asked(app, path, json.dumps(value).encode())
+
+    def get(self, app: str, path: str) -> Any:
+        """As :meth:`post`, for a GET."""
+        return self._asked(app, path, None)
+
+    def _asked(self, app: str, path: str, body: bytes | None) -> Any:
         state = self.state()
         namespaces = {known["name"]: known["namespace"] for known in state["apps"]}
         if app not in namespaces:
             raise HeadraceError(f"There is no app {app!r}", hint=f"here are {', '.join(namespaces)}")
         named = {"Host": f"{app}.{namespaces[app]}.localhost", "Content-Type": "application/json"}
-        request = urllib.request.Request(state["ingress"] + path, json.dumps(value).encode(), named)  # noqa: S310  # as above
+        request = urllib.request.Request(state["ingress"] + path, body, named)  # noqa: S310  # as above
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310  # as above
                 return json.load(response)
@@ -114,13 +123,23 @@ class AppRunner:
             with fault:
                 raise HeadraceError(f"{app}{path} answered {fault.code}: {fault.read().decode()}") from fault
 
-    def until_zero(self) -> None:
+    def until_zero(self, clock: ForwardClock | None = None) -> None:
         """Wait until no service has a replica.
+
+        Args:
+            clock: That of :func:`~headrace.testing.app_thread.app_in_thread`: goes on a minute with every look, so that
+                idle times pass at once, whatever the autoscaler has yet to notice before they begin.
 
         Raises:
             DeadlineExceededError: one has one all the time.
         """
-        until(lambda: not any(self.replicas().values()), "no service has a replica")
+
+        def at_zero() -> bool:
+            if clock is not None:
+                clock.forward(_MINUTE)
+            return not any(self.replicas().values())
+
+        until(at_zero, "no service has a replica")
 
     def publish(self, topic: str, *files: Path, **options: str) -> dict[str, str]:
         """Publish files; file name -> event id."""

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError, UnavailableError
 from headrace.manifests.loading import parse_apps
+from headrace.predictors.torchserve.archive import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 SPEC = "headrace.yaml"
+ARCHIVE = "archive"
+"""A project's folder of what was in an archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Project:
     """Commands to begin with, each with what it does."""
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
+    archive: Path | None = None
+    """A TorchServe archive that is unpacked into it."""
 
     def __post_init__(self) -> None:
         parse_apps(self.files[SPEC].decode(), SPEC)
@@ -55,6 +60,7 @@ def write(project: Project, folder: Path) -> None:
 
     Raises:
         UnavailableError: a file cannot be written.
+        ModelLoadError: the archive is damaged.
     """
     try:
         for name, content in project.files.items():
@@ -63,3 +69,5 @@ def write(project: Project, folder: Path) -> None:
             file.write_bytes(content)
     except OSError as fault:
         raise UnavailableError(f"Cannot write {fault.filename}: {fault.strerror}") from fault
+    if project.archive is not None:
+        unpack(project.archive, folder / ARCHIVE)
