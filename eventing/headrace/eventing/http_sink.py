@@ -15,7 +15,6 @@ from headrace.errors import DeadlineExceededError, UnavailableError
 from headrace.eventing.codec.http import write_batch, write_binary
 from headrace.eventing.sink import DisconnectedError, Reply
 from headrace.telemetry import tracing
-from headrace.telemetry.unsampled import Unsampled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +147,4 @@ def _traced(event: CloudEvent, context: Context) -> CloudEvent:
 
 def _sampled(context: Context) -> SpanContext | None:
     span = otel.get_current_span(context)
-    if type(span) is Unsampled:
-        return None
-    known = span.get_span_context()
-    return known if known.is_valid and known.trace_flags.sampled else None
+    return span.get_span_context() if tracing.is_sampled(span) else None

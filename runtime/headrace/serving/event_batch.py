@@ -44,8 +44,8 @@ def sampled_span(context: Context) -> SpanContext | None:
     """The sampled span that is current in ``context``, where there is one."""
     if not context:
         return None
-    found = trace.get_current_span(context).get_span_context()
-    return found if found.trace_flags.sampled else None
+    span = trace.get_current_span(context)
+    return span.get_span_context() if tracing.is_sampled(span) else None
 
 
 def is_untraced(context: Context, parent: Span) -> bool:
@@ -59,8 +59,8 @@ def is_untraced(context: Context, parent: Span) -> bool:
         return False
     if not tracing.active():
         return True
-    found = (trace.get_current_span(context) if context else parent).get_span_context()
-    return found.is_valid and not found.trace_flags.sampled
+    span = trace.get_current_span(context) if context else parent
+    return tracing.is_known(span) and not tracing.is_sampled(span)
 
 
 class EventBatch:

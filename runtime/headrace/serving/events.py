@@ -132,7 +132,7 @@ class EventDoor:
         if isinstance(item, InvalidEventError):
             return self._error(None, faults.problem(item), parent)
         async with turns:
-            if not trace.get_current_span(context).get_span_context().is_valid:
+            if not tracing.is_known(trace.get_current_span(context)):
                 context = trace.set_span_in_context(parent, context)
             # In the event's own trace, and never in that of a neighbour: gather gave each item a task of its own.
             span = spans.item_span(item, context, parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
@@ -14,6 +14,9 @@ from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from contextvars import Token
+    from types import TracebackType
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
@@ -22,42 +25,45 @@ if TYPE_CHECKING:
     from headrace.serving.messages import Request
 
 _TRACER = tracing.tracer(__name__)
+_NOTHING = nullcontext()
 _CLIENT_ERROR = 400
 _SERVER_ERROR = 500
 _RPC_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Statuses that are errors of a server's span; the others are the caller's (semantic conventions, gRPC)."""
 
 
-@contextmanager
-def entered(span: Span, context: Context) -> Iterator[Span]:
+class entered:  # noqa: N801  # used as a function; a class costs a tenth of a generator's context manager
     """Make ``span`` current within ``context`` (its baggage too), and end it when the block ends."""
-    if span is trace.INVALID_SPAN and not context:
-        yield span  # nobody traces, neither here nor at the caller's
-        return
-    token = otel_context.attach(trace.set_span_in_context(span, context))
-    try:
-        yield span
-    except BaseException as fault:
-        tracing.fail(span, fault)
-        raise
-    finally:
-        otel_context.detach(token)
-        span.end()
+
+    __slots__ = ("_context", "_span", "_token")
+
+    def __init__(self, span: Span, context: Context) -> None:
+        self._span = span
+        self._context = context
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> Span:
+        if self._span is not trace.INVALID_SPAN or self._context:  # else nobody traces, neither here nor the caller
+            self._token = otel_context.attach(tracing.with_span(self._span, self._context))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        if self._token is None:
+            return
+        otel_context.detach(self._token)
+        if fault is not None:
+            tracing.fail(self._span, fault)
+        self._span.end()
 
 
 def server_span(name: str, request: Request, route: str, context: Context, *, links: Sequence[Link] = ()) -> Span:
     """The SERVER span of an HTTP request (semantic conventions, HTTP server); the caller's where nobody traces here."""
     if not tracing.active():
-        return trace.get_current_span(context)
-    attributes: dict[str, str | int] = {
-        "http.request.method": request.method,
-        "http.route": route,
-        "url.path": request.path,
-        "url.scheme": "http",
-    }
-    span = _TRACER.start_span(name, context, kind=SpanKind.SERVER, attributes=attributes, links=links)
-    if span.is_recording():
-        span.set_attributes(_of_caller(request.headers))
+        return tracing.span_in(context)
+    span = _TRACER.start_span(name, context, kind=SpanKind.SERVER, links=links)
+    tracing.describe(span, _of_request, request, route)
     return span
 
 
@@ -114,8 +120,14 @@ def answered(span: Span, status: int) -> None:
             tracing.keep(span, "failed")
 
 
-def _of_caller(headers: Mapping[str, str]) -> dict[str, str | int]:
-    found: dict[str, str | int] = {}
+def _of_request(request: Request, route: str) -> dict[str, str | int]:
+    headers = request.headers
+    found: dict[str, str | int] = {
+        "http.request.method": request.method,
+        "http.route": route,
+        "url.path": request.path,
+        "url.scheme": "http",
+    }
     if host := headers.get("host"):
         name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
         found["server.address"] = name or host
@@ -126,11 +138,6 @@ def _of_caller(headers: Mapping[str, str]) -> dict[str, str | int]:
     return found
 
 
-@contextmanager
-def step(name: str) -> Iterator[Span]:
+def step(name: str) -> AbstractContextManager[object]:
     """An INTERNAL span around a hook of the model, child of the current one."""
-    if not tracing.within_trace():
-        yield trace.get_current_span()
-        return
-    with tracing.recorded(_TRACER.start_span(name)) as span:
-        yield span
+    return tracing.recorded(_TRACER.start_span(name)) if tracing.within_trace() else _NOTHING

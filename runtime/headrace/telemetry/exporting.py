@@ -144,7 +144,7 @@ class StoreKeeper:
             parent,
             self._resource,
             {**(span.later() if span.later else {}), **(span.attributes or {}), KEPT: why},
-            [Event(name, attributes, moment) for name, attributes, moment in span.events or ()],
+            [Event(name, attributes, moment) for name, attributes, moment in span.events],
             span.links or (),
             span.kind,
             status=Status(span.status, span.message),

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import INVALID_SPAN
 
+from headrace.telemetry.contexts import has_only_a_span, span_in, with_span
+from headrace.telemetry.remote import Remote
 from headrace.telemetry.unsampled import Unsampled
 
 if TYPE_CHECKING:
@@ -23,10 +25,8 @@ if TYPE_CHECKING:
 
 TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 W3C = frozenset({TRACEPARENT, TRACESTATE, BAGGAGE})
-_PARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})").fullmatch
+_PARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 """Version 00 exactly (W3C Trace Context, section 3.2.2); of later versions OpenTelemetry reads what it knows."""
-_FLAGS = tuple(TraceFlags(number) for number in range(256))
-_NOBODY = "0" * 16
 
 
 class _Propagators:
@@ -68,9 +68,15 @@ def extract(*carriers: Mapping[str, str]) -> Context:
 
 def carrier(context: Context) -> dict[str, str]:
     """The headers that carry ``context`` to the next hop; empty when untraced."""
-    # With one entry it is the span: no baggage, and nothing that a propagator of somebody's own would look for.
-    if len(context) == 1 and _PROPAGATORS.are_w3c() and (parent := _written(trace.get_current_span(context))):
-        return {TRACEPARENT: parent}
+    if _PROPAGATORS.are_w3c():
+        if not context:
+            return {}
+        if has_only_a_span(context):
+            span = span_in(context)
+            if span is INVALID_SPAN:
+                return {}
+            if parent := _written(span):
+                return {TRACEPARENT: parent}
     headers: dict[str, str] = {}
     propagate.inject(headers, context)
     return headers
@@ -83,33 +89,29 @@ def inject(span: Span, context: Context | None = None) -> dict[str, str]:
         span: The current span.
         context: Where baggage to pass on is taken from; none where None.
     """
-    if not context:
+    if not context or has_only_a_span(context):
+        if span is INVALID_SPAN:
+            return {}
         if _PROPAGATORS.are_w3c() and (parent := _written(span)):
             return {TRACEPARENT: parent}
-        if not span.get_span_context().is_valid:
-            return {}
     return carrier(child_of(span, context))
 
 
 def child_of(span: Span, context: Context | None = None) -> Context:
     """The context whose current span is ``span``, with the baggage of ``context``."""
-    return trace.set_span_in_context(span, Context() if context is None else context)
+    return with_span(span, context)
 
 
 def _read(parent: str, each: Mapping[str, str]) -> Context | None:
-    if TRACESTATE not in each and (parts := _PARENT(parent)):
-        trace_id, span_id, flags = parts.groups()
-        if span_id == _NOBODY or trace_id == _NOBODY * 2:
-            return None
-        known = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=_FLAGS[int(flags, 16)])
-        return trace.set_span_in_context(NonRecordingSpan(known), Context())
+    if TRACESTATE not in each and _PARENT(parent):
+        return with_span(Remote(parent))
     context = propagate.extract({name: each[name] for name in (TRACEPARENT, TRACESTATE) if name in each}, Context())
     return context if trace.get_current_span(context).get_span_context().is_valid else None
 
 
 def _written(span: Span) -> str:
     """The ``traceparent`` of a span whose context is no more than that; empty for any other."""
-    if type(span) is Unsampled:
+    if type(span) is Unsampled or type(span) is Remote:
         return span.traceparent
     known = span.get_span_context()
     if not known.is_valid or known.trace_state:

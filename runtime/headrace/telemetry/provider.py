@@ -11,6 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, Tracer
 from opentelemetry.util._decorator import _agnosticcontextmanager  # the API's own, for `with` and as a decorator
 
+from headrace.telemetry.contexts import span_in
+from headrace.telemetry.remote import Remote
 from headrace.telemetry.sampling import ChosenIds, RuledSampler
 from headrace.telemetry.unsampled import Part, Unsampled
 
@@ -53,11 +55,13 @@ class RuledTracer(Tracer):
         set_status_on_exception: bool = True,  # noqa: FBT001, FBT002
     ) -> Span:
         """A span that is recorded, or one that is not."""
-        parent = trace.get_current_span(context)
+        parent = span_in(context)
         if type(parent) is Unsampled:
             return parent.child(name, kind, attributes, links, start_time or 0)
-        known = parent.get_span_context()
         provider = self._provider
+        if type(parent) is Remote and not parent.sampled and provider.passes_on:
+            return parent
+        known = parent.get_span_context()
         if known.is_valid:
             trace_id, above = known.trace_id, known.span_id
             sampled = provider.sampling.takes(known, trace_id)
@@ -66,13 +70,16 @@ class RuledTracer(Tracer):
         else:
             trace_id, above = getrandbits(128) or 1, 0
             sampled = provider.sampling.takes(None, trace_id, links)
-            provider.ids.choose(trace_id if sampled else 0)
+            if sampled:
+                provider.ids.choose(trace_id)
+            elif provider.keeper is None:
+                return Remote(f"00-{trace_id:032x}-{getrandbits(64) or 1:016x}-00")
         if sampled or known.trace_state:
             return self._inner.start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
-        part = None if provider.keeper is None else Part(provider.keeper)
-        return Unsampled(name, trace_id, above, part, kind, attributes, links, start_time or 0)
+        assert provider.keeper is not None
+        return Unsampled(name, trace_id, above, Part(provider.keeper), kind, attributes, links, start_time or 0)
 
     @_agnosticcontextmanager
     def start_as_current_span(self, name: str, *args: Any, end_on_exit: bool = True, **options: Any) -> Iterator[Span]:
@@ -97,6 +104,17 @@ class RuledProvider(TracerProvider):
         self.keeper = keeper
         self.ids = ChosenIds()
         super().__init__(RuledSampler(sampling), resource, id_generator=self.ids)
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """Takes the parts of unsampled traces that are worth it; None where nobody has a place for them."""
+        return self._keeper
+
+    @keeper.setter
+    def keeper(self, keeper: Keeper | None) -> None:
+        self._keeper = keeper
+        self.passes_on = keeper is None and self.sampling.parent_based
+        """Whether the context of an unsampled trace goes on as it came."""
 
     def get_tracer(self, *args: Any, **options: Any) -> Tracer:
         """A tracer of this scope."""

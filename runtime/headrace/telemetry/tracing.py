@@ -15,17 +15,19 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
+from headrace.telemetry.contexts import span_in, with_span
 from headrace.telemetry.propagation import carrier, child_of, extract, inject
+from headrace.telemetry.remote import Remote, is_known, is_sampled
 from headrace.telemetry.unsampled import Unsampled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span
-    from opentelemetry.util.types import AttributeValue
+    from opentelemetry.trace import Link, Span
+    from opentelemetry.util.types import Attributes, AttributeValue
 
     from headrace.telemetry.exporting import SpanCounts, Tally
     from headrace.telemetry.provider import RuledProvider
@@ -46,15 +48,33 @@ class _Scope(Tracer):
         self._name = name
         self._provider: Any = None
         self._inner: Tracer = trace.NoOpTracer()
+        self._passes_on = False
 
-    def start_span(self, name: str, context: Context | None = None, *args: Any, **options: Any) -> Span:
+    def start_span(  # noqa: PLR0917  # the API's form
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,  # noqa: FBT001, FBT002  # the API's form
+        set_status_on_exception: bool = True,  # noqa: FBT001, FBT002
+    ) -> Span:
         """A span; the current one where nobody traces."""
         provider = trace._TRACER_PROVIDER  # noqa: SLF001  # as in `active`
         if provider is None:
-            return trace.get_current_span(context)
+            return span_in(context)
         if provider is not self._provider:
             self._provider, self._inner = provider, provider.get_tracer(self._name)
-        return self._inner.start_span(name, context, *args, **options)
+            self._passes_on = getattr(provider, "passes_on", False)
+        if self._passes_on:
+            current = span_in(context)
+            if type(current) is Remote and not current.sampled:
+                return current
+        return self._inner.start_span(
+            name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+        )
 
     def start_as_current_span(self, name: str, *args: Any, **options: Any) -> Any:
         """The same, current while the block or the decorated function runs."""
@@ -76,16 +96,14 @@ def within_trace(context: Context | None = None) -> bool:
     """Whether a span below ``context`` (the current one where None) would be part of a trace that somebody sees."""
     if not active():
         return False
-    span = trace.get_current_span(context)
-    if type(span) is Unsampled:
-        return span.part is not None
-    return span.is_recording() or span.get_span_context().trace_flags.sampled
+    span = span_in(context)
+    return type(span) is Unsampled or is_sampled(span)
 
 
 def is_unsampled(context: Context) -> bool:
     """Whether ``context`` belongs to a trace that its caller chose not to sample."""
-    known = trace.get_current_span(context).get_span_context()
-    return known.is_valid and not known.trace_flags.sampled
+    span = span_in(context)
+    return is_known(span) and not is_sampled(span)
 
 
 def configure(
@@ -135,7 +153,7 @@ class recorded:  # noqa: N801  # used as a function; a class costs a tenth of a 
         self._span = span
 
     def __enter__(self) -> Span:
-        self._token = otel_context.attach(trace.set_span_in_context(self._span))
+        self._token = otel_context.attach(with_span(self._span, otel_context.get_current()))
         return self._span
 
     def __exit__(
@@ -157,9 +175,16 @@ def fail(span: Span, fault: BaseException | str) -> None:
 def describe(span: Span, attributes: Callable[..., Mapping[str, AttributeValue]], *of: Any) -> None:
     """Set the attributes that ``attributes(*of)`` returns; it is called only where somebody will see them."""
     if type(span) is Unsampled:
-        span.later = partial(attributes, *of)
+        above = span.later
+        span.later = partial(_both, above, attributes, of) if above else partial(attributes, *of)
     elif span.is_recording():
         span.set_attributes(attributes(*of))
+
+
+def _both(
+    above: Callable[[], Mapping[str, AttributeValue]], attributes: Callable[..., Mapping[str, AttributeValue]], of: Any
+) -> Mapping[str, AttributeValue]:
+    return {**above(), **attributes(*of)}
 
 
 def keep(span: Span, why: str) -> None:
@@ -234,9 +259,13 @@ __all__ = [
     "extract",
     "fail",
     "inject",
+    "is_known",
+    "is_sampled",
     "is_unsampled",
     "keep",
     "recorded",
+    "span_in",
     "tracer",
+    "with_span",
     "within_trace",
 ]

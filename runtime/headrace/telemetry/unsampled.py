@@ -57,24 +57,28 @@ class Unsampled(Span):
         name: Its name.
         trace_id: The trace's number.
         parent_id: The parent's number; 0 for a root.
-        part: What it belongs to; None where nothing is kept.
+        part: What it belongs to.
         kind: As of any span.
         attributes: Those given at its start; read only when it is kept.
         links: Likewise.
         started: Unix time in nanoseconds; now where 0.
     """
 
-    __slots__ = (
-        "attributes", "ended", "events", "kind", "later", "links", "message", "name", "parent_id", "part",
-        "span_id", "started", "status", "trace_id",
-    )  # fmt: skip
+    # What most spans never have is the class's: an attribute of their own costs each of them.
+    ended = 0
+    """Unix time in nanoseconds; 0 while it lasts."""
+    events: tuple[tuple[str, Attributes, int], ...] = ()
+    status = StatusCode.UNSET
+    message: str | None = None
+    later: Callable[[], Mapping[str, AttributeValue]] | None = None
+    """Attributes that are worked out where it is kept."""
 
     def __init__(  # noqa: PLR0917  # made for every span: keywords would cost as much as the rest
         self,
         name: str,
         trace_id: int,
         parent_id: int,
-        part: Part | None,
+        part: Part,
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
@@ -89,14 +93,7 @@ class Unsampled(Span):
         self.links = links
         self.started = started or time_ns()
         self.span_id = getrandbits(64) or 1
-        self.ended = 0
-        self.events: list[tuple[str, Attributes, int]] | None = None
-        self.status = StatusCode.UNSET
-        self.message: str | None = None
-        self.later: Callable[[], Mapping[str, AttributeValue]] | None = None
-        """Attributes that are worked out where it is kept."""
-        if part is not None:
-            part.spans.append(self)
+        part.spans.append(self)
 
     @property
     def traceparent(self) -> str:
@@ -111,15 +108,13 @@ class Unsampled(Span):
         links: Sequence[Link] | None = None,
         started: int = 0,
     ) -> Unsampled:
-        """A span below this one; this one itself where nothing is kept, since nobody would see the difference."""
-        if self.part is None:
-            return self
+        """A span below this one."""
         return Unsampled(name, self.trace_id, self.span_id, self.part, kind, attributes, links, started)
 
     def end(self, end_time: int | None = None) -> None:
         """It is over; with the first of its part, the part is."""
         part = self.part
-        if part is None or self.ended:
+        if self.ended:
             return
         self.ended = end_time or time_ns()
         if part.spans and part.spans[0] is self:
@@ -127,8 +122,7 @@ class Unsampled(Span):
 
     def worth_keeping(self, why: str) -> None:
         """Keep the part, however short it is."""
-        if self.part is not None:
-            self.part.why = why
+        self.part.why = why
 
     def get_span_context(self) -> SpanContext:
         """Its context, whose flags say that it is not sampled."""
@@ -144,14 +138,11 @@ class Unsampled(Span):
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Keep them, in case."""
-        if self.part is not None:
-            self.attributes = {**(self.attributes or {}), **attributes}
+        self.attributes = {**(self.attributes or {}), **attributes}
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Keep it, in case."""
-        if self.part is not None:
-            self.events = self.events or []
-            self.events.append((name, attributes, timestamp or time_ns()))
+        self.events = (*self.events, (name, attributes, timestamp or time_ns()))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Nothing: links are given at the start."""

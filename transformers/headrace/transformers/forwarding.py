@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import propagate, trace
+from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind
 
 from headrace.telemetry import tracing
@@ -31,7 +31,7 @@ _TRACER = tracing.tracer(__name__)
 def start_span(context: Context | None, attributes: Mapping[str, Any]) -> Span:
     """The CLIENT span of one request; without a tracer the caller's own, which is passed on then."""
     if not tracing.active():
-        return trace.get_current_span(context)
+        return tracing.span_in(context)
     return _TRACER.start_span("infer", context, kind=SpanKind.CLIENT, attributes=dict(attributes))
 
 
@@ -40,7 +40,7 @@ def caller_context(headers: Mapping[str, str]) -> Context | None:
 
     Headrace's server has made the caller's span current; KServe's has not, so the headers are read then.
     """
-    if trace.get_current_span().get_span_context().is_valid:
+    if tracing.is_known(tracing.span_in(None)):
         return None
     return tracing.extract(headers, {"traceparent": headers["ce-traceparent"]} if "ce-traceparent" in headers else {})
 
@@ -48,6 +48,6 @@ def caller_context(headers: Mapping[str, str]) -> Context | None:
 def outgoing(headers: Mapping[str, str], span: Span, context: Context | None) -> dict[str, str]:
     """The headers that the predictor gets of the caller's ``headers``, with ``span`` as the parent of its own."""
     sent = {name: value for name, value in headers.items() if name in FORWARDED}
-    if span.get_span_context().is_valid:
-        propagate.inject(sent, trace.set_span_in_context(span, context))
+    if tracing.is_known(span):
+        sent |= tracing.inject(span, get_current() if context is None else context)
     return sent

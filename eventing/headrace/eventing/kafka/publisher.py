@@ -108,7 +108,7 @@ class Publisher:
         The event goes on in the trace that it names, else in the caller's own, else in a new one.
         """
         context = tracing.extract(event.attributes)
-        if not otel.get_current_span(context).get_span_context().is_valid:
+        if not tracing.is_known(otel.get_current_span(context)):
             context = otel_context.get_current()
         span = self._tracer.start_span(f"publish {topic}", context, kind=tracing.SpanKind.PRODUCER)
         tracing.describe(span, spans.publishing, topic, event)
