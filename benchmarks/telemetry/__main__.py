@@ -78,7 +78,7 @@ def main() -> None:
         assert collector.stdout is not None
         url = collector.stdout.readline().strip()
         uvloop.install()
-        calls = {mode.name: _calls(mode, url) for mode in MODES}
+        calls = {mode.name: _calls(mode, url, options.looks) for mode in MODES}
         turns = asyncio.run(_measure(options.events, options.rounds, url))
     finally:
         collector.kill()
@@ -89,12 +89,12 @@ def main() -> None:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _calls(mode: Mode, url: str) -> float:
+def _calls(mode: Mode, url: str, looks: int) -> float:
     """Microseconds of CPU that an event's calls to telemetry take in this thread, without the exporter's."""
     provider, _ = _provider(mode, url)
     trace._TRACER_PROVIDER = provider  # noqa: SLF001  # the API lets nobody change it, and each mode has its own
     try:
-        return cost() * US
+        return cost(looks) * US
     finally:
         trace._TRACER_PROVIDER = None  # noqa: SLF001
         if provider is not None:
@@ -180,6 +180,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--events", type=int, default=250, help="events a turn")
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--looks", type=int, default=2000, help="times that the calls alone are timed")
     parser.add_argument("--json", type=Path, help="file for the numbers of every round")
     return parser.parse_args()
 

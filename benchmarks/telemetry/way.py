@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from opentelemetry.context import Context
 
+from headrace.errors import TemporaryError
 from headrace.eventing import spans
 from headrace.eventing.batches import BatchLimits as Together
 from headrace.eventing.codec.kafka import write_record
@@ -21,6 +22,7 @@ from headrace.eventing.event import new_event
 from headrace.eventing.http_sink import HttpSink
 from headrace.eventing.memory import MemoryBroker, MemoryLog
 from headrace.eventing.results import Responder
+from headrace.eventing.retry import RetryPolicy
 from headrace.models import tensors
 from headrace.models.batching import TensorBatching
 from headrace.models.kserve_api import InferRequest, InferResponse, Model, PredictorConfig
@@ -41,11 +43,40 @@ _BASE = {"specversion": "1.0", "source": "/bench", "type": "t", "datacontenttype
 
 
 class Echo(TensorBatching, Model):
-    """A predictor that answers what it is asked."""
+    """A predictor that answers what it is asked.
+
+    Args:
+        name: Its name.
+        unlucky: One number of so many fails when it is asked for the first time; 0 for none.
+    """
+
+    def __init__(self, name: str, unlucky: int = 0) -> None:
+        super().__init__(name)
+        self._unlucky = unlucky
+        self._met: set[int] = set()
 
     def predict(self, payload: InferRequest, headers: Any = None) -> InferResponse:  # noqa: ARG002  # KServe's hook
         """The numbers."""
+        if self._unlucky:
+            self._fail(payload.inputs[0].as_numpy().ravel().tolist())
         return tensors.new_response(self.name, {"y": payload.inputs[0].as_numpy()})
+
+    def _fail(self, numbers: list[int]) -> None:
+        unlucky = {number for number in numbers if not number % self._unlucky} - self._met
+        if unlucky:
+            self._met |= unlucky
+            raise TemporaryError(f"bad luck with {min(unlucky)}")
+
+
+class ColdFront(Front):
+    """Is not ready before it was knocked at so many times."""
+
+    knocks = 0
+
+    async def ready(self) -> bool:
+        """Whether it was knocked at often enough."""
+        self.knocks -= 1
+        return self.knocks < 0 and await super().ready()
 
 
 class Numbers(Transformer):
@@ -61,15 +92,23 @@ class Numbers(Transformer):
 
 
 class Way:
-    """The parts that stay while rounds come and go."""
+    """The parts that stay while rounds come and go.
 
-    def __init__(self) -> None:
+    Args:
+        knocks: How often the transformer is knocked at before it is there.
+        unlucky: One event of so many fails when the predictor sees it for the first time; 0 for none.
+    """
+
+    def __init__(self, knocks: int = 0, unlucky: int = 0) -> None:
+        self._knocks = knocks
+        self._unlucky = unlucky
         self._ending = AsyncExitStack()
         self._url = ""
 
     async def __aenter__(self) -> Self:
-        port = await self._serve(Echo("m"))
-        port = await self._serve(Numbers("m"), PredictorConfig(f"127.0.0.1:{port}", predictor_protocol="v2"))
+        port = await self._serve(Echo("m", self._unlucky))
+        config = PredictorConfig(f"127.0.0.1:{port}", predictor_protocol="v2")
+        port = await self._serve(Numbers("m"), config, self._knocks)
         self._url = f"http://127.0.0.1:{port}/"
         return self
 
@@ -82,7 +121,14 @@ class Way:
         for number in range(events):
             _publish(broker, number)
         together = Together(size=batch, delay=0.05) if batch > 1 else None
-        settings = DispatchSettings(Responder("ns", "app", "m", "1"), "dead", "out", batch=together, concurrency=64)
+        settings = DispatchSettings(
+            Responder("ns", "app", "m", "1"),
+            "dead",
+            "out",
+            batch=together,
+            concurrency=64,
+            retry=RetryPolicy(attempts=20, delay=0.01, max_delay=0.1),
+        )
         sink, stop = HttpSink(self._url), asyncio.Event()
         running = asyncio.ensure_future(Dispatcher(MemoryLog(broker, "in"), sink, settings).run(stop))
         while len(broker.records("out")) < events and not running.done():  # noqa: ASYNC110  # told by no event
@@ -91,9 +137,10 @@ class Way:
         await running
         await sink.close()
 
-    async def _serve(self, model: Any, predictor: PredictorConfig | None = None) -> int:
+    async def _serve(self, model: Any, predictor: PredictorConfig | None = None, knocks: int = 0) -> int:
         model.ready = True
-        hosted, front = HostedModel(model, BatchLimits(), predictor), Front(model.name)
+        hosted, front = HostedModel(model, BatchLimits(), predictor), ColdFront(model.name)
+        front.knocks = knocks
         front.application = ModelApp([hosted], Responder("ns", "app", model.name, "1"))
         listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         listener = Listener(listening, front, Limits())

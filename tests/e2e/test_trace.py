@@ -1,22 +1,20 @@
-"""One event, one trace: every hop of the event contract, in the local store and at the user's own collector."""
+"""One event, one trace: every hop of the event contract, in the local store and at a receiver of somebody else's."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections import defaultdict
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from benchmarks.telemetry.receiver import OtelTap, roots
 
 from headrace.testing.app import running_app, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from benchmarks.telemetry.receiver import Received
 
     from headrace.testing.app import AppRunner
 
@@ -38,43 +36,6 @@ TREE = {
     ("publish pictures.labels", "producer", "process pictures"),
 }
 """Each span of an event's way with its kind and parent (event contract, section 6)."""
-
-
-class Collector:
-    """What arrived at an OTLP receiver, by trace."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.spans: dict[str, list[Any]] = defaultdict(list)
-
-    def take(self, body: bytes) -> None:
-        """Keep the spans of one export."""
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    self.spans[span.trace_id.hex()].append(span)
-
-
-@contextmanager
-def collector() -> Iterator[Collector]:
-    """An OTLP/HTTP receiver of the test's own."""
-    found = Collector()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            found.take(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield found
-        server.shutdown()
 
 
 def flat(nodes: list[dict[str, Any]], parent: str | None = None) -> Iterator[tuple[dict[str, Any], str | None]]:
@@ -99,7 +60,7 @@ def whole_trace(app: AppRunner, identifier: str) -> list[dict[str, Any]]:
 
 def test_every_hop_is_in_one_tree(tmp_path: Path, pictures: dict[str, Path]) -> None:
     """From zero replicas: all hops under one root with one trace id and no orphan, here and at the collector."""
-    with collector() as theirs:
+    with OtelTap() as theirs:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": theirs.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         example = tmp_path / "headrace.yaml"
         example.write_text((EXAMPLES / "pictures" / "headrace.yaml").read_text())
@@ -110,6 +71,7 @@ def test_every_hop_is_in_one_tree(tmp_path: Path, pictures: dict[str, Path]) -> 
             (root,) = tree
             by_result = whole_trace(app, answer.id)
             shown = app.succeed("trace", event_id)
+        spans = until(lambda: _complete(theirs.traces()[str(root["trace_id"])]), "the whole trace at the receiver")
     nodes = list(flat(tree))
     assert by_result == tree, "a result's id finds the same trace"
     assert {node["trace_id"] for node, _ in nodes} == {root["trace_id"]}
@@ -122,11 +84,13 @@ def test_every_hop_is_in_one_tree(tmp_path: Path, pictures: dict[str, Path]) -> 
     assert "waited for the sink" in {event["name"] for event in process["events"]}
     assert "publish pictures PRODUCER" in shown
     assert "└── receive pictures CONSUMER" in shown
-
-    spans = theirs.spans[root["trace_id"]]
-    ids = {span.span_id for span in spans}
     assert {span.name for span in spans} >= {name for name, _, _ in TREE}
-    assert [span.name for span in spans if span.parent_span_id and span.parent_span_id not in ids] == []
+    assert [top.name for top in roots(spans)] == ["publish pictures"], "one root, and no orphan"
+
+
+def _complete(spans: list[Received]) -> list[Received]:
+    names = {span.name for span in spans}
+    return spans if {"publish pictures", "publish pictures.labels", "infer", "cold start"} <= names else []
 
 
 def test_an_unknown_id_says_what_to_do(up: AppRunner) -> None:
