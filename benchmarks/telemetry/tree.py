@@ -35,14 +35,17 @@ def observe(folder: Path) -> Pictures:
     example = folder / "headrace.yaml"
     batch = f"    batch: {{size: {BATCH}, delay: 3s}}\n"
     example.write_text(EXAMPLE.read_text().replace("    topic: pictures\n", f"    topic: pictures\n{batch}", 1))
-    # The smallest: a request takes a megabyte.
-    pictures = sorted(sample_pictures(), key=lambda path: path.stat().st_size)[: BATCH // 2]
+    # The smallest, each twice: a request takes a megabyte.
+    smallest = sorted(sample_pictures(), key=lambda path: path.stat().st_size)[: BATCH // 2]
+    pictures = [folder / f"{number}{path.suffix}" for number, path in enumerate(smallest * 2)]
+    for copy, path in zip(pictures, smallest * 2, strict=True):
+        copy.write_bytes(path.read_bytes())
     with OtelTap() as tap:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": tap.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         with running_app(example, folder, **settings) as app:
             (first,) = app.publish("pictures", pictures[0]).values()
             woke = app.answers("pictures.labels", first)[first]
-            ids = [each for _ in range(2) for each in app.publish("pictures", *pictures).values()]
+            ids = [*app.publish("pictures", *pictures).values()]
             answers = app.answers("pictures.labels", *ids)
             _until_quiet(tap)
         _until_quiet(tap)
