@@ -1,6 +1,6 @@
 """OtelTap, an OTLP receiver of somebody else's, as a process: what it prints of the spans that it got.
 
-https://pypi.org/project/oteltap/, in the dependency group ``test``.
+PyPI has it as `oteltap`; it is in the dependency group ``test``.
 """
 
 from __future__ import annotations
