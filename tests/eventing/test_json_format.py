@@ -90,3 +90,20 @@ def test_booleans_and_integers_take_their_canonical_form() -> None:
     event = json_format.load_event(b'{"specversion":"1.0","id":"1","source":"/s","type":"t","a":true,"b":7,"c":null}')
     assert (event.get("a"), event.get("b")) == ("true", "7")
     assert "c" not in event.attributes
+
+
+def test_data_that_stood_there_as_a_value_is_not_parsed_twice() -> None:
+    """The data of an event in an envelope is its bytes, and the value that they are, whatever that was."""
+    for value in ({"a": [1, 2.5, None, "ä"]}, [], "text", 7, False):
+        body = orjson.dumps({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": value})
+        data = json_format.load_event(body).data
+        assert data == orjson.dumps(value)
+        assert isinstance(data, json_format.ReadJson)
+        assert data.value == value
+
+
+def test_only_json_of_our_own_is_taken_unread() -> None:
+    """Bytes that claim to be JSON and are not travel as base64; what this process has written is not looked at."""
+    head = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "datacontenttype": "application/json"}
+    assert b'"data_base64"' in json_format.dump_event(CloudEvent(head, b"{"))
+    assert b'"data":[1]' in json_format.dump_event(CloudEvent(head, json_format.SoundJson(b"[1]")))

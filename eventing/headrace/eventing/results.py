@@ -214,15 +214,21 @@ def error_event(
 def _answer_attributes(
     kind: str, identifier: str, identity: Responder, trace: Mapping[str, str], now: datetime
 ) -> dict[str, str]:
+    attributes = {**_constant(kind, identity), "id": identifier, "time": _rfc3339(now)}
+    if trace:
+        attributes |= {name: trace[name] for name in _TRACE if trace.get(name)}
+    return attributes
+
+
+@lru_cache(maxsize=64)
+def _constant(kind: str, identity: Responder) -> Mapping[str, str]:
+    """The attributes that all answers of one kind by one model have alike."""
     return {
         "specversion": SPEC_VERSION,
         "type": kind,
         "source": identity.source,
-        "id": identifier,
-        "time": _rfc3339(now),
         "modelname": identity.model_name,
         "modelversion": identity.model_version,
-        **({name: trace[name] for name in _TRACE if trace.get(name)} if trace else {}),
     }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,11 @@ from opentelemetry.context import Context
 from headrace.errors import InvalidEventError
 from headrace.eventing.results import error_event, result_event
 from headrace.serving import faults, spans
+from headrace.serving.hosted import whole
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.trace import Span, SpanContext
 
@@ -81,13 +81,15 @@ class EventBatch:
         metrics: Metrics,
         *,
         payload: Callable[[CloudEvent, Mapping[str, str]], Any],
-        data: Callable[[Any, Mapping[str, str], Any], Awaitable[tuple[bytes, str]]],
+        data: Callable[[Any, Mapping[str, str], Any], tuple[bytes, str]],
     ) -> None:
         self._hosted = hosted
         self._identity = identity
         self._metrics = metrics
         self._payload = payload
         self._data = data
+        self._now = datetime.now(tz=timezone.utc)
+        self._counted: Counter[str] = Counter()
 
     async def answers(
         self,
@@ -129,14 +131,14 @@ class EventBatch:
         found = [self._read(item, headers, named) for item in items]
         calls = [call for call in found if not isinstance(call, Exception)]
         outcomes = iter(await self._hosted.infer_all(calls))
-        now = datetime.now(tz=timezone.utc)
-        counted: Counter[str] = Counter()
+        self._now = datetime.now(tz=timezone.utc)
         answers = []
         for item, call, span in zip(items, found, ours, strict=True):
             outcome: Any = call if isinstance(call, Exception) else next(outcomes)
-            answers.append(await self._answer(item, call, outcome, _Told(now, counted, span)))
-        for outcome, count in counted.items():
+            answers.append(self._answer(item, call, await whole(outcome), span))
+        for outcome, count in self._counted.items():
             self._metrics.event(self._hosted.name, outcome, count)
+        self._counted.clear()
         return answers
 
     def _read(
@@ -152,46 +154,41 @@ class EventBatch:
         except Exception as fault:  # noqa: BLE001  # becomes the event's answer
             return fault
 
-    async def _answer(self, item: CloudEvent | InvalidEventError, call: Any, outcome: Any, told: _Told) -> CloudEvent:
-        current = tracing.inject(told.span)
+    def _answer(self, item: CloudEvent | InvalidEventError, call: Any, outcome: Any, span: Span) -> CloudEvent:
+        current = tracing.inject(span)
         event = None if isinstance(item, InvalidEventError) else item
         if event is not None and not isinstance(outcome, BaseException):
             try:
                 answer, given = outcome
-                data, media_type = await self._data(answer, given, call[0])
+                data, media_type = self._data(answer, given, call[0])
             except Exception as fault:  # noqa: BLE001  # becomes the event's answer
                 outcome = fault
             else:
-                told.counted["result"] += 1
-                told.span.end()
+                self._counted["result"] += 1
+                span.end()
                 return result_event(
-                    event, data=data, content_type=media_type, identity=self._identity, trace=current, now=told.now
+                    event, data=data, content_type=media_type, identity=self._identity, trace=current, now=self._now
                 )
-        found = faults.problem(outcome)
+        return self._error(event, outcome, span, current)
+
+    def _error(
+        self, event: CloudEvent | None, fault: BaseException, span: Span, current: Mapping[str, str]
+    ) -> CloudEvent:
+        found = faults.problem(fault)
+        self._counted[found.code] += 1
         if event is not None:
-            faults.log(outcome, found, self._hosted.name)
-        told.counted[found.code] += 1
-        if event is not None:
-            tracing.fail(told.span, found.code)
-            told.span.end()
+            faults.log(fault, found, self._hosted.name)
+            tracing.fail(span, found.code)
+            span.end()
         unidentified = "" if event is not None else uuid.uuid4().hex
         return error_event(
-            event, found, identity=self._identity, trace=current, now=told.now, unidentified=unidentified
+            event, found, identity=self._identity, trace=current, now=self._now, unidentified=unidentified
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What an answer is told with."""
-
-    now: datetime
-    counted: Counter[str]
-    span: Span
 
 
 def _item_span(item: CloudEvent | InvalidEventError, context: Context, parent: Span) -> Span:
     """The span of one event: one that is not sampled, or whoever sent it where nobody keeps such."""
-    if isinstance(item, InvalidEventError):
+    if isinstance(item, InvalidEventError) or (not context and parent is trace.INVALID_SPAN):
         return parent
     return spans.item_span(item, context or trace.set_span_in_context(parent, _NO_CONTEXT), parent)
 

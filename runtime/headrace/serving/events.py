@@ -23,6 +23,7 @@ from headrace.models import tensors
 from headrace.models.kserve_api import InferRequest, InferResponse
 from headrace.serving import faults, spans
 from headrace.serving.event_batch import EventBatch, contexts_of, is_untraced, sampled_span, seen_headers
+from headrace.serving.hosted import whole
 from headrace.serving.messages import Response
 from headrace.telemetry import tracing
 
@@ -159,7 +160,10 @@ class EventDoor:
             if self.hosted.metered:
                 seen["content-length"] = str(len(event.data or b""))
             payload = self._admitted(event, seen)
-            data, content_type = await self._data(*await self.hosted.infer(payload, seen), payload)
+            outcome = await whole(await self.hosted.infer(payload, seen))
+            if isinstance(outcome, Exception):
+                raise outcome  # noqa: TRY301  # a fault in the middle of a stream
+            data, content_type = self._data(*outcome, payload)
         except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes an error event
             found = faults.problem(fault)
             faults.log(fault, found, self.hosted.name)
@@ -174,8 +178,8 @@ class EventDoor:
         _check_expiry(event)
         return self._payload(event, headers)
 
-    async def _data(self, answer: Any, headers: Mapping[str, str], payload: Any) -> tuple[bytes, str]:
-        return await _data_of(answer, headers, payload, self.hosted.name)
+    def _data(self, answer: Any, headers: Mapping[str, str], payload: Any) -> tuple[bytes, str]:
+        return _data_of(answer, headers, payload, self.hosted.name)
 
     def _payload(self, event: CloudEvent, headers: Mapping[str, str]) -> Any:
         if self.tensors:
@@ -205,6 +209,8 @@ def decoded(data: bytes | bytearray | None, content_type: str | None) -> Any:
         return b""
     if content_type is not None and not json_format.is_json(content_type):
         return bytes(data)
+    if isinstance(data, json_format.ReadJson):
+        return data.value
     try:
         return orjson.loads(_utf8(data, content_type))
     except (orjson.JSONDecodeError, UnicodeDecodeError, LookupError) as fault:
@@ -235,28 +241,30 @@ def _headers_for(event: CloudEvent, headers: Mapping[str, str]) -> dict[str, str
     return seen_headers(event, headers, named)
 
 
-async def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model: str) -> tuple[bytes, str]:
+def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model: str) -> tuple[bytes, str]:
     """A model's answer on the wire, and its media type: what the v1 or v2 response would have as its body."""
     if isinstance(answer, InferResponse):
         # An event has no header that could tell where binary tensors begin: they are written as JSON.
         plain = InferRequest(model, [], request_id=payload.id if isinstance(payload, InferRequest) else None)
-        return tensors.dump_response(answer, plain)[1], tensors.JSON
-    named = {name.lower(): value for name, value in headers.items()}.get("content-type") if headers else None
-    if hasattr(answer, "__aiter__"):
-        parts = [part async for part in answer]
-        answer = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+        return json_format.SoundJson(tensors.dump_response(answer, plain)[1]), tensors.JSON
     if isinstance(answer, (bytes, bytearray)):
-        return bytes(answer), named or _OCTETS
+        return bytes(answer), _named(headers) or _OCTETS
     if isinstance(answer, str):
-        return answer.encode(), named or "text/plain; charset=utf-8"
+        return answer.encode(), _named(headers) or "text/plain; charset=utf-8"
     try:
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS), tensors.JSON
+        body = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     except TypeError as fault:
         raise HeadraceError(f"Model '{model}' answered what has no JSON form: {fault}") from fault
+    return json_format.SoundJson(body), tensors.JSON
+
+
+def _named(headers: Mapping[str, str]) -> str | None:
+    """The media type that the model has set."""
+    return {name.lower(): value for name, value in headers.items()}.get("content-type") if headers else None
 
 
 def _check_expiry(event: CloudEvent) -> None:
-    if is_expired(event, time.time()):
+    if "expirytime" in event.attributes and is_expired(event, time.time()):
         raise ExpiredError(f"The event expired at {event.get('expirytime')}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from headrace.models.kserve_api import InferResponse
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,3 +61,23 @@ class Hosted(Protocol):
         Args:
             beside: Whether a run of the model may never end.
         """
+
+
+_AT_HAND = frozenset({dict, list, str, bytes, InferResponse})
+"""Types of answers that are there already, and whole."""
+
+
+def is_at_hand(answer: Any) -> bool:
+    """Whether the answer needs not be looked at more closely: it is neither to be awaited nor in parts."""
+    return type(answer) in _AT_HAND
+
+
+async def whole(outcome: Outcome) -> Outcome:
+    """The outcome; one whose answer comes in parts as one: events have their answers whole."""
+    if isinstance(outcome, Exception) or is_at_hand(outcome[0]) or not hasattr(outcome[0], "__aiter__"):
+        return outcome
+    try:
+        parts = [part async for part in outcome[0]]
+    except Exception as fault:  # noqa: BLE001  # it stands in the place of the answer
+        return fault
+    return b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts), outcome[1]

@@ -20,6 +20,7 @@ from headrace.serving.batching.batcher import Batcher
 from headrace.serving.batching.measures import RunMeasures
 from headrace.serving.deadlines import deadline_of
 from headrace.serving.execution.worker import Worker
+from headrace.serving.hosted import is_at_hand
 from headrace.serving.metrics import ModelTimes
 
 if TYPE_CHECKING:
@@ -241,8 +242,11 @@ class HostedModel:
         began = time.perf_counter()
         answers = await self._batcher.submit_all([outcomes[at] for at in sent], deadlines)
         took = time.perf_counter() - began
+        self._times.predicted(took, len(sent))
         for at, answer in zip(sent, answers, strict=True):
-            self._times.predicted(took)
+            if self._post is None and is_at_hand(answer):
+                outcomes[at] = answer, outcomes[at][2]
+                continue
             _, headers, given = outcomes[at]
             outcomes[at] = await self._outcome(answer, headers, given)
         return outcomes
@@ -357,4 +361,4 @@ def _overridden(model: Any, hook: str) -> Callable[..., Any] | None:
 
 async def _settled(value: Any) -> Any:
     """A blocking hook may still hand back a coroutine (``functools.wraps`` around an ``async`` one)."""
-    return await value if inspect.isawaitable(value) else value
+    return await value if not is_at_hand(value) and inspect.isawaitable(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric
@@ -119,6 +120,13 @@ class _Fixed:
             yield metric
 
 
+def observe(histogram: Any, value: float, count: int) -> None:
+    """As many observations of one value, for the price of one: 64 events of a batch are hundreds of them."""
+    histogram._sum.inc(value * count)  # noqa: SLF001  # the client's own observe() has no count
+    at = bisect_left(histogram._upper_bounds, value)  # noqa: SLF001
+    histogram._buckets[at].inc(count)  # noqa: SLF001
+
+
 class ModelTimes:
     """KServe's histograms of one model's hooks."""
 
@@ -132,9 +140,9 @@ class ModelTimes:
         timer: AbstractContextManager[object] = self._pre.time()
         return timer
 
-    def predicted(self, seconds: float) -> None:
-        """Count a ``predict`` that took so long, its wait in the queue included."""
-        self._predict.observe(seconds)
+    def predicted(self, seconds: float, count: int = 1) -> None:
+        """Count so many ``predict`` that took so long, their wait in the queue included."""
+        observe(self._predict, seconds, count)
 
     def postprocess(self) -> AbstractContextManager[object]:
         """Time one ``postprocess``."""

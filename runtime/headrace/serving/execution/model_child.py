@@ -22,6 +22,7 @@ from headrace.serving.execution import orders, portable
 from headrace.serving.execution.allocator import keep_memory
 from headrace.serving.execution.frames import Frames
 from headrace.serving.execution.worker import Worker
+from headrace.serving.hosted import whole
 from headrace.serving.metrics import taken
 from headrace.telemetry import tracing
 
@@ -157,7 +158,7 @@ class _Child:
             return taken(REGISTRY)
         answer = await getattr(self._hosted, method)(*arguments)
         if isinstance(answer, list):
-            return [await _whole(outcome) for outcome in answer]
+            return [await whole(outcome) for outcome in answer]
         if isinstance(answer, tuple) and hasattr(answer[0], "__aiter__"):
             self._streams[number] = aiter(answer[0])
             return orders.Streamed(number), answer[1]
@@ -193,14 +194,3 @@ class _Child:
     def _refusal(self, refused: Exception) -> HeadraceError:
         assert self._hosted is not None
         return HeadraceError(f"Model '{self._hosted.name}' answered what has no JSON form: {refused}")
-
-
-async def _whole(outcome: Any) -> Any:
-    """An outcome that comes in parts, as one: events have their answers whole."""
-    if not isinstance(outcome, tuple) or not hasattr(outcome[0], "__aiter__"):
-        return outcome
-    try:
-        parts = [part async for part in outcome[0]]
-    except Exception as fault:  # noqa: BLE001  # it stands in the place of the answer
-        return fault
-    return b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts), outcome[1]
