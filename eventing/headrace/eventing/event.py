@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import InvalidEventError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SPEC_VERSION = "1.0"
+UNREAD: Any = object()
+"""Stands for the value of data that nobody has read."""
 REQUIRED = ("specversion", "id", "source", "type")
 _NAME = re.compile(r"[a-z0-9]+\Z")
 # Spec section 3: an implementation must cope with 20 characters and ought not to need more.
@@ -32,6 +34,9 @@ class CloudEvent:
     ``specversion`` and ``datacontenttype`` among them."""
     data: bytes | None = field(default=None, repr=False)
     """The data as bytes on the wire; None is an event without data, which differs from empty data."""
+    value: Any = field(default=UNREAD, repr=False, compare=False)
+    """What the data is in JSON, where that is known already: it was read, or written, by this process. Whoever has it
+    need not parse the data, or look whether it is JSON at all."""
 
     @property
     def id(self) -> str:
@@ -59,16 +64,16 @@ class CloudEvent:
 
     def with_attributes(self, **changes: str) -> CloudEvent:
         """A copy with these attributes set; nothing is validated, so pass values of the program's own only."""
-        return CloudEvent(MappingProxyType({**self.attributes, **changes}), self.data)
+        return CloudEvent(MappingProxyType({**self.attributes, **changes}), self.data, self.value)
 
     def without(self, *names: str) -> CloudEvent:
         """A copy without these attributes; those that it does not have are no matter."""
         kept = {name: value for name, value in self.attributes.items() if name not in names}
-        return CloudEvent(MappingProxyType(kept), self.data)
+        return CloudEvent(MappingProxyType(kept), self.data, self.value)
 
 
-def new_event(attributes: Mapping[str, str], data: bytes | None = None) -> CloudEvent:
-    """A validated event from outside attributes.
+def new_event(attributes: Mapping[str, str], data: bytes | None = None, value: Any = UNREAD) -> CloudEvent:
+    """A validated event from outside attributes; ``value`` is what the data is in JSON, where that is known.
 
     Raises:
         InvalidEventError: naming every fault at once: a required attribute missing or empty, another spec version,
@@ -81,7 +86,7 @@ def new_event(attributes: Mapping[str, str], data: bytes | None = None) -> Cloud
         ]
         if faults:
             raise InvalidEventError("Not a CloudEvent: " + "; ".join(faults))
-    return CloudEvent(MappingProxyType(dict(attributes)), data)
+    return CloudEvent(MappingProxyType(dict(attributes)), data, value)
 
 
 def _is_sound(attributes: Mapping[str, str]) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from headrace.errors import HeadraceError, InvalidEventError
-from headrace.eventing.event import SPEC_VERSION, CloudEvent
+from headrace.eventing.event import SPEC_VERSION, UNREAD, CloudEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,6 +165,7 @@ def result_event(
     identity: Responder,
     trace: Mapping[str, str],
     now: datetime,
+    value: Any = UNREAD,
 ) -> CloudEvent:
     """The result of ``request``.
 
@@ -175,12 +176,13 @@ def result_event(
         identity: Who answers.
         trace: ``traceparent`` and ``tracestate`` of the span that made the result; other names are left out.
         now: The time of the result, with its time zone.
+        value: What was written as JSON into ``data``, where that was done here.
     """
     attributes = _answer_attributes(RESULT_TYPE, result_id(request, identity), identity, trace, now)
     attributes |= _lineage(request)
     if content_type is not None:
         attributes["datacontenttype"] = content_type
-    return CloudEvent(MappingProxyType(attributes), data)
+    return CloudEvent(MappingProxyType(attributes), data, value)
 
 
 def error_event(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 
 _NO_CONTEXT = Context()
+Written = tuple[bytes, str, Any]
+"""An answer on the wire: its bytes, their media type, and what was written as JSON (``UNREAD`` where nothing was)."""
 
 
 def contexts_of(items: Sequence[CloudEvent | InvalidEventError]) -> list[Context]:
@@ -71,7 +73,7 @@ class EventBatch:
         identity: Who answers.
         metrics: Where events are counted.
         payload: What the model is given of an event and its headers; raises for one that cannot be read.
-        data: The bytes and the media type of an answer, its headers and the payload that it answers.
+        data: What an answer, its headers and the payload that it answers are on the wire.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class EventBatch:
         metrics: Metrics,
         *,
         payload: Callable[[CloudEvent, Mapping[str, str]], Any],
-        data: Callable[[Any, Mapping[str, str], Any], tuple[bytes, str]],
+        data: Callable[[Any, Mapping[str, str], Any], Written],
     ) -> None:
         self._hosted = hosted
         self._identity = identity
@@ -160,14 +162,20 @@ class EventBatch:
         if event is not None and not isinstance(outcome, BaseException):
             try:
                 answer, given = outcome
-                data, media_type = self._data(answer, given, call[0])
+                data, media_type, value = self._data(answer, given, call[0])
             except Exception as fault:  # noqa: BLE001  # becomes the event's answer
                 outcome = fault
             else:
                 self._counted["result"] += 1
                 span.end()
                 return result_event(
-                    event, data=data, content_type=media_type, identity=self._identity, trace=current, now=self._now
+                    event,
+                    data=data,
+                    content_type=media_type,
+                    identity=self._identity,
+                    trace=current,
+                    now=self._now,
+                    value=value,
                 )
         return self._error(event, outcome, span, current)
 

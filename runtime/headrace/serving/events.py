@@ -18,6 +18,7 @@ from headrace.eventing import replicas
 from headrace.eventing.attempt import is_expired
 from headrace.eventing.codec import http, json_format
 from headrace.eventing.codec.http import HttpMessage, Mode
+from headrace.eventing.event import UNREAD
 from headrace.eventing.results import error_event, result_event
 from headrace.models import tensors
 from headrace.models.kserve_api import InferRequest, InferResponse
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from headrace.eventing.event import CloudEvent
     from headrace.eventing.results import Problem, Responder
+    from headrace.serving.event_batch import Written
     from headrace.serving.hosted import Hosted
     from headrace.serving.messages import Request
     from headrace.serving.metrics import Metrics
@@ -163,14 +165,21 @@ class EventDoor:
             outcome = await whole(await self.hosted.infer(payload, seen))
             if isinstance(outcome, Exception):
                 raise outcome  # noqa: TRY301  # a fault in the middle of a stream
-            data, content_type = self._data(*outcome, payload)
+            data, content_type, value = self._data(*outcome, payload)
         except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes an error event
             found = faults.problem(fault)
             faults.log(fault, found, self.hosted.name)
             return self._error(event, found, span), found
         self.metrics.event(self.hosted.name, "result")
+        current = tracing.inject(span)
         given = result_event(
-            event, data=data, content_type=content_type, identity=self.identity, trace=tracing.inject(span), now=_now()
+            event,
+            data=data,
+            content_type=content_type,
+            identity=self.identity,
+            trace=current,
+            now=_now(),
+            value=value,
         )
         return given, None
 
@@ -178,13 +187,13 @@ class EventDoor:
         _check_expiry(event)
         return self._payload(event, headers)
 
-    def _data(self, answer: Any, headers: Mapping[str, str], payload: Any) -> tuple[bytes, str]:
+    def _data(self, answer: Any, headers: Mapping[str, str], payload: Any) -> Written:
         return _data_of(answer, headers, payload, self.hosted.name)
 
     def _payload(self, event: CloudEvent, headers: Mapping[str, str]) -> Any:
         if self.tensors:
             return tensors.load_request(event.data or b"", self.hosted.name, headers.get(tensors.HEADER_LENGTH))
-        return decoded(event.data, event.content_type)
+        return decoded(event.data, event.content_type) if event.value is UNREAD else event.value
 
     def _error(self, event: CloudEvent | None, found: Problem, span: Span) -> CloudEvent:
         self.metrics.event(self.hosted.name, found.code)
@@ -209,8 +218,6 @@ def decoded(data: bytes | bytearray | None, content_type: str | None) -> Any:
         return b""
     if content_type is not None and not json_format.is_json(content_type):
         return bytes(data)
-    if isinstance(data, json_format.ReadJson):
-        return data.value
     try:
         return orjson.loads(_utf8(data, content_type))
     except (orjson.JSONDecodeError, UnicodeDecodeError, LookupError) as fault:
@@ -241,21 +248,21 @@ def _headers_for(event: CloudEvent, headers: Mapping[str, str]) -> dict[str, str
     return seen_headers(event, headers, named)
 
 
-def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model: str) -> tuple[bytes, str]:
-    """A model's answer on the wire, and its media type: what the v1 or v2 response would have as its body."""
+def _data_of(answer: Any, headers: Mapping[str, str], payload: Any, model: str) -> Written:
+    """A model's answer on the wire: what the v1 or v2 response would have as its body."""
     if isinstance(answer, InferResponse):
         # An event has no header that could tell where binary tensors begin: they are written as JSON.
         plain = InferRequest(model, [], request_id=payload.id if isinstance(payload, InferRequest) else None)
-        return json_format.SoundJson(tensors.dump_response(answer, plain)[1]), tensors.JSON
+        return tensors.dump_response(answer, plain)[1], tensors.JSON, answer
     if isinstance(answer, (bytes, bytearray)):
-        return bytes(answer), _named(headers) or _OCTETS
+        return bytes(answer), _named(headers) or _OCTETS, UNREAD
     if isinstance(answer, str):
-        return answer.encode(), _named(headers) or "text/plain; charset=utf-8"
+        return answer.encode(), _named(headers) or "text/plain; charset=utf-8", UNREAD
     try:
         body = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     except TypeError as fault:
         raise HeadraceError(f"Model '{model}' answered what has no JSON form: {fault}") from fault
-    return json_format.SoundJson(body), tensors.JSON
+    return body, tensors.JSON, answer
 
 
 def _named(headers: Mapping[str, str]) -> str | None:

@@ -9,32 +9,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from headrace.errors import InvalidEventError
-from headrace.eventing.event import CloudEvent, new_event
+from headrace.eventing.event import UNREAD, CloudEvent, new_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
-
-
-class SoundJson(bytes):
-    """JSON that this process has written itself: it is not read once more only to see that it is."""
-
-    __slots__ = ()
-
-
-class ReadJson(SoundJson):
-    """Data of a structured event or a batch, which stood there as a value: what it is read for need not parse it."""
-
-    value: Any
-
-    @classmethod
-    def of(cls, value: Any) -> ReadJson:
-        """The bytes of ``value``, with it."""
-        data = cls(orjson.dumps(value))
-        data.value = value
-        return data
 
 
 def is_json(content_type: str | None) -> bool:
@@ -90,6 +71,8 @@ def _event_or_fault(item: object) -> CloudEvent | InvalidEventError:
 def _data_member(event: CloudEvent) -> bytes | None:
     if event.data is None:
         return None
+    if event.value is not UNREAD:
+        return b'"data":' + event.data
     if is_json(event.content_type) and (raw := _valid_json(event.data)) is not None:
         return b'"data":' + raw
     return b'"data_base64":"' + base64.b64encode(event.data) + b'"'
@@ -97,8 +80,6 @@ def _data_member(event: CloudEvent) -> bytes | None:
 
 def _valid_json(data: bytes) -> bytes | None:
     # Data that only claims to be JSON must not break the envelope around it: it travels as base64.
-    if isinstance(data, SoundJson):
-        return data
     try:
         orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -121,7 +102,9 @@ def _event_of(item: object) -> CloudEvent:
         for name, value in item.items()
         if value is not None and name != "data" and name != "data_base64"  # noqa: PLR1714  # a tuple costs twice as much here
     }
-    return new_event(attributes, _data_of(item, attributes))
+    if "data" in item and "data_base64" not in item:
+        return _event_of_value(attributes, item["data"])
+    return new_event(attributes, _unbase64(item["data_base64"]) if "data_base64" in item else None)
 
 
 def _attribute_text(name: str, value: object) -> str:
@@ -132,16 +115,12 @@ def _attribute_text(name: str, value: object) -> str:
     raise InvalidEventError(f"Attribute '{name}' must be a string, a boolean or an integer, not {_kind(value)}")
 
 
-def _data_of(item: dict[str, Any], attributes: dict[str, str]) -> bytes | None:
-    if "data_base64" in item:
-        return _unbase64(item["data_base64"])
-    if "data" not in item:
-        return None
-    data = item["data"]
+def _event_of_value(attributes: dict[str, str], value: Any) -> CloudEvent:
     # JSON format section 3.1: a string under a media type that is not JSON is the text itself.
-    if isinstance(data, str) and not is_json(attributes.get("datacontenttype")):
-        return data.encode()
-    return ReadJson.of(data)
+    named = is_json(attributes.get("datacontenttype"))
+    if isinstance(value, str) and not named:
+        return new_event(attributes, value.encode())
+    return new_event(attributes, orjson.dumps(value), value if named else UNREAD)
 
 
 def _unbase64(text: object) -> bytes:
