@@ -12,7 +12,6 @@ import kubernetes_validate
 import pytest
 
 from headrace.errors import ConfigurationError
-from headrace.manifests.concerns import metric_names
 from headrace.manifests.concerns.every import ADDITIONS, PRODUCTION
 from headrace.manifests.loading import parse_apps
 from headrace.manifests.options import RenderOptions
@@ -206,10 +205,3 @@ def test_the_laundry_list_names_every_concern_and_its_test() -> None:
     assert len(renderers) > 15
     assert not [path for path in tests if not (ROOT / "tests/manifests" / path).is_file()]
     assert not [path for path in renderers if not (ROOT / "manifests/headrace/manifests" / path).is_file()]
-
-
-def test_the_laundry_list_says_which_metrics_are_still_to_come() -> None:
-    """An alert on a metric that nobody emits is silent: until then the list says so."""
-    text = LIST.read_text()
-    for name in metric_names.OURS:
-        assert f"`{name}`" in text, name

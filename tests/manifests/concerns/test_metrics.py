@@ -6,18 +6,23 @@ import json
 import re
 import shutil
 import subprocess
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import promql_parser
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from pydantic import ValidationError
 
+from headrace.eventing.metrics import DispatchMetrics
 from headrace.manifests.concerns import metric_names
+from headrace.manifests.concerns.alerts import BOUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from headrace.manifests.resource import Resource
     from headrace.manifests.spec import InferenceApp
@@ -27,7 +32,8 @@ if TYPE_CHECKING:
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian's prometheus) is not on the PATH")
-METRIC = re.compile(r"\b((?:headrace|keda|kube)_\w+|DCGM_\w+)")
+METRIC = re.compile(r"\b((?:headrace|keda|kube|otel)_\w+|DCGM_\w+)")
+DOCS = Path(__file__).parents[3] / "docs"
 WARM = {"predictor": {"scale": {"min": 0, "max": 4}, "resources": {"gpu": 1}}}
 MINE = 'namespace="vision",app_kubernetes_io_name="picture-labels"'
 
@@ -99,9 +105,13 @@ def test_behind_a_sidecar_its_own_page_is_read(plain: MakeApp, resources: Render
 def test_where_knative_delivers_nothing_asks_for_a_dispatcher(plain: MakeApp, resources: Render) -> None:
     """Its metrics would be missing for ever."""
     found = resources(plain(metrics={}, trigger={"delivery": "knative-broker"}))
-    assert set(rules(found)) == {"HeadraceRestlessTransformer", "HeadraceRestlessPredictor"}
+    assert set(rules(found)) == {
+        "HeadraceRestlessTransformer", "HeadraceRestlessPredictor", "HeadraceExporterDrops",
+    }  # fmt: skip
     assert [each["metadata"]["name"] for each in found if each["kind"] == "PodMonitor"] == ["picture-labels-models"]
-    assert {panel["title"] for panel in board(found)["panels"]} == {"Replicas", "Batch size"}
+    assert {panel["title"] for panel in board(found)["panels"]} == {
+        "In the model's queue", "Batch size", "One run of the model", "Replicas", "Start of a process",
+    }  # fmt: skip
 
 
 def test_in_one_pod_both_servers_are_scraped(plain: MakeApp, resources: Render) -> None:
@@ -130,6 +140,7 @@ def test_somebody_is_told_of_what_costs_events_time_or_money(plain: MakeApp, res
         "HeadraceNoDispatcher", "HeadraceNoTransformer", "HeadraceNoPredictor", "HeadraceLagGrows",
         "HeadraceDeadLetters", "HeadraceDeadLetterFailure", "HeadraceBudgetBurnsCritical",
         "HeadraceBudgetBurnsWarning", "HeadraceColdStartOverBudget", "HeadraceRestlessTransformer",
+        "HeadraceLatencyBurnsCritical", "HeadraceLatencyBurnsWarning", "HeadraceExporterDrops",
         "HeadraceRestlessPredictor", "HeadraceIdleReplica",
     }  # fmt: skip
     for each in found.values():
@@ -163,6 +174,53 @@ def test_every_query_asks_for_one_app_and_known_metrics(plain: MakeApp, resource
         assert used <= known, query
         for selector in re.findall(r"\{[^{}]*\}", query):
             assert "picture-labels" in selector, query
+
+
+def test_every_alert_has_its_page(plain: MakeApp, resources: Render) -> None:
+    """The link leads below the project's documentation, to a file that is there and names the alert."""
+    project = metadata.metadata("headrace").get_all("Project-URL") or []
+    (documentation,) = [each.partition(", ")[2] for each in project if each.startswith("Documentation")]
+    for name, alert in rules(resources(plain(metrics={}, **WARM))).items():
+        url = alert["annotations"]["runbook_url"]
+        assert url.startswith(f"{documentation}/runbooks/")
+        page = DOCS / url.removeprefix(f"{documentation}/")
+        known = re.sub(r"(No)\w+|(Restless)\w+|(Burns)\w+", r"\1\2\3", name)
+        assert known in page.read_text(encoding="utf-8"), page
+
+
+def test_latency_is_asked_for_at_a_bound_that_is_counted(plain: MakeApp, resources: Render) -> None:
+    """A bucket that does not exist would be silent for ever: the next one up is asked for."""
+    found = rules(resources(plain(metrics={"alerts": {"latency": "7s"}})))
+    assert found["HeadraceLatencyBurnsCritical"]["expr"].count('le="10.0"') == 2
+    counted = DispatchMetrics().page().decode()
+    for bound in BOUNDS:
+        assert f'publish_to_result_seconds_bucket{{le="{float(bound)}"}}' in counted
+
+
+def test_queries_ask_for_metrics_and_labels_that_are_served() -> None:
+    """Every name of Headrace's own stands in docs/metrics.md, which a test holds to the code."""
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    for name in metric_names.OURS:
+        assert f"`{name}`" in text, name
+
+
+def test_grafana_knows_every_field_of_the_dashboard(plain: MakeApp, resources: Render) -> None:
+    """Read by the types that Grafana publishes of its schema, and written again, nothing is missing."""
+    found = board(resources(plain(metrics={}, usage={}, **WARM)))
+    again = json.loads(json.dumps(Dashboard.from_json(found), cls=JSONEncoder))
+    assert list(_lost(found, again)) == []
+    assert list(_lost({"panels": [{"nonsense": 1}]}, again)), "what is not there would be seen"
+
+
+def _lost(given: Any, kept: Any, place: str = "") -> Iterator[str]:
+    if isinstance(given, dict):
+        for key, value in given.items():
+            yield from _lost(value, kept.get(key) if isinstance(kept, dict) else None, f"{place}.{key}")
+    elif isinstance(given, list):
+        for at, value in enumerate(given):
+            yield from _lost(value, kept[at] if isinstance(kept, list) and at < len(kept) else None, f"{place}[{at}]")
+    elif given != kept:
+        yield f"{place}: {given!r} is {kept!r}"
 
 
 def test_every_query_is_promql(plain: MakeApp, resources: Render) -> None:
@@ -220,6 +278,11 @@ ANSWERED = f'headrace_dispatcher_events_total{{{MINE},outcome="answered"}}'
 FAILED = f'headrace_dispatcher_events_total{{{MINE},outcome="dead_letter"}}'
 LETTERS = f"headrace_dispatcher_dead_letters_total{{{MINE}}}"
 LOST = f"headrace_dispatcher_dead_letter_failures_total{{{MINE}}}"
+IN_TIME = f'headrace_dispatcher_publish_to_result_seconds_bucket{{{MINE},le="30.0"}}'
+IN_ALL = f"headrace_dispatcher_publish_to_result_seconds_count{{{MINE}}}"
+SPANS = f'otel_sdk_processor_span_processed_total{{{MINE},error_type="queue_full"}}'
+UNTAKEN = f'otel_sdk_exporter_span_exported_total{{{MINE},error_type="export_failed"}}'
+UNTOLD = f"headrace_usage_dropped_total{{{MINE}}}"
 CASES: list[tuple[str, str, dict[str, str], bool]] = [
     ("HeadraceNoPredictor", "10m", {LAG: "5x20", RUNNING: "0x20"}, True),
     ("HeadraceNoPredictor", "10m", {LAG: "5x20"}, True),
@@ -239,6 +302,13 @@ CASES: list[tuple[str, str, dict[str, str], bool]] = [
     ("HeadraceRestlessPredictor", "45m", {WANTED: "0x20 1x40"}, False),
     ("HeadraceIdleReplica", "2h", {RUNNING: "1x150", ANSWERED: "9x150"}, True),
     ("HeadraceIdleReplica", "2h", {RUNNING: "1x150", ANSWERED: "0+1x150"}, False),
+    ("HeadraceLatencyBurnsCritical", "90m", {IN_TIME: "0+50x90", IN_ALL: "0+100x90"}, True),
+    ("HeadraceLatencyBurnsCritical", "90m", {IN_TIME: "0+99x90", IN_ALL: "0+100x90"}, False),
+    ("HeadraceExporterDrops", "30m", {SPANS: "0+1x40"}, True),
+    ("HeadraceExporterDrops", "30m", {SPANS: "9x40"}, False),
+    ("HeadraceExporterDrops", "30m", {SPANS.replace("queue_full", ""): "0+1x40"}, False),
+    ("HeadraceExporterDrops", "30m", {UNTAKEN: "0+1x40"}, True),
+    ("HeadraceExporterDrops", "30m", {UNTOLD: "0+1x40"}, True),
 ]
 """Alert, when it is looked at, series a minute, and whether it fires."""
 

@@ -48,38 +48,85 @@ def _document(app: InferenceApp) -> dict[str, Any]:
 
 
 def panels(app: InferenceApp) -> list[Panel]:
-    """Title, unit and queries by legend of each panel."""
-    events = [*_events(app)] if has_dispatcher(app) else []
+    """Title, unit and queries by legend of each panel, along the way of an event."""
+    before, after = (_arriving(app), _answered(app)) if has_dispatcher(app) else ([], [])
     roles = (*(("dispatcher",) if has_dispatcher(app) else ()), *model_roles(app))
+    mine = names.own(app)
     return [
-        *events,
-        ("Replicas", "short", {role: f"sum({names.replicas(app, names.AVAILABLE, role)})" for role in roles}),
+        *before,
+        ("In the model's queue", "s", _quantiles(names.QUEUE, mine)),
         (
             "Batch size",
             "short",
             {
-                "median": f"histogram_quantile(0.5, sum by (le) (rate({names.BATCH}_bucket{names.own(app)}[5m])))",
-                "mean": " / ".join(f"sum(rate({names.BATCH}_{part}{names.own(app)}[5m]))" for part in ("sum", "count")),
+                "median": _quantile(names.BATCH, mine, 50),
+                "mean": " / ".join(f"sum(rate({names.BATCH}_{part}{mine}[5m]))" for part in ("sum", "count")),
             },
         ),
+        ("One run of the model", "s", _quantiles(names.RUN, mine)),
+        *after,
+        ("Replicas", "short", {role: f"sum({names.replicas(app, names.AVAILABLE, role)})" for role in roles}),
+        ("Start of a process", "s", {"{{phase}}": f"max by (phase) ({names.START}{mine})"}),
+        *_usage(app),
         *_gpus(app),
     ]
 
 
-def _events(app: InferenceApp) -> list[Panel]:
+def _arriving(app: InferenceApp) -> list[Panel]:
     mine = names.own(app)
-    seconds = {
-        f"p{quantile}": f"histogram_quantile(0.{quantile}, sum by (le) (rate({names.EVENT_SECONDS}_bucket{mine}[5m])))"
-        for quantile in (50, 95, 99)
-    }
-    cold = f"histogram_quantile(0.95, sum by (le) (rate({names.COLD_START}_bucket{mine}[1h])))"
     return [
-        ("Events a second", "reqps", {"{{outcome}}": f"sum by (outcome) (rate({names.EVENTS}{mine}[5m]))"}),
-        ("Events that wait", "short", {"lag": names.lag(app)}),
-        ("From event to answer", "s", seconds),
-        ("Cold start", "s", {"p95": cold}),
+        ("Records read a second", "reqps", {"read": f"sum(rate({names.RECEIVED}{mine}[5m]))"}),
+        ("Events that wait", "short", {"by KEDA": names.lag(app), "by the dispatcher": f"sum({names.LAG}{mine})"}),
+        (
+            "Ages",
+            "s",
+            {"oldest record in hand": f"max({names.OLDEST}{mine})", "last commit": f"max({names.COMMIT_AGE}{mine})"},
+        ),
+        (
+            "Under way",
+            "short",
+            {
+                "at the app": f"sum({names.IN_FLIGHT}{mine})",
+                "{{model}}, {{app_kubernetes_io_component}}": (
+                    f"sum by (model, app_kubernetes_io_component) ({names.TAKEN}{mine})"
+                ),
+            },
+        ),
+        (
+            "Attempts that fail a second",
+            "reqps",
+            {
+                "{{status}}": f"sum by (status) (rate({names.FAILED_ATTEMPTS}{mine}[5m]))",
+                "tried again": f"sum(rate({names.RETRIES}{mine}[5m]))",
+            },
+        ),
+    ]
+
+
+def _answered(app: InferenceApp) -> list[Panel]:
+    mine = names.own(app)
+    return [
+        ("Events done a second", "reqps", {"{{outcome}}": f"sum by (outcome) (rate({names.EVENTS}{mine}[5m]))"}),
+        ("From publishing to the answer", "s", _quantiles(names.PUBLISHED, mine)),
+        ("From the record's arrival to the answer", "s", _quantiles(names.EVENT_SECONDS, mine)),
+        ("Cold start", "s", {"p95": _quantile(names.COLD_START, mine, 95, "1h")}),
         ("Dead letters", "short", {"{{reason}}": f"sum by (reason) (increase({names.DEAD_LETTERS}{mine}[1h]))"}),
     ]
+
+
+def _usage(app: InferenceApp) -> list[Panel]:
+    if app.spec.usage is None:
+        return []
+    query = f"sum by (phase) (rate({names.USAGE}{names.own(app)}[5m]))"
+    return [("Replicas' time by what it goes to", "short", {"{{phase}}": query})]
+
+
+def _quantiles(metric: str, mine: str) -> dict[str, str]:
+    return {f"p{each}": _quantile(metric, mine, each) for each in (50, 95, 99)}
+
+
+def _quantile(metric: str, mine: str, percent: int, window: str = "5m") -> str:
+    return f"histogram_quantile(0.{percent}, sum by (le) (rate({metric}_bucket{mine}[{window}])))"
 
 
 def _gpus(app: InferenceApp) -> list[Panel]:

@@ -17,10 +17,33 @@ DEAD_LETTER_FAILURES = "headrace_dispatcher_dead_letter_failures_total"
 """Dead letters that could not be written: their partition waits."""
 COLD_START = "headrace_dispatcher_cold_start_seconds"
 """Histogram: how long events waited for a replica."""
-BATCH = "headrace_predictor_batch_size"
-"""Histogram: inputs in one call of the model."""
-OURS = (EVENTS, EVENT_SECONDS, DEAD_LETTERS, DEAD_LETTER_FAILURES, COLD_START, BATCH)
-"""Headrace's own."""
+PUBLISHED = "headrace_dispatcher_publish_to_result_seconds"
+"""Histogram: from publishing to the committed answer."""
+RECEIVED = "headrace_dispatcher_received_total"
+LAG = "headrace_dispatcher_lag_records"
+OLDEST = "headrace_dispatcher_oldest_record_age_seconds"
+COMMIT_AGE = "headrace_dispatcher_commit_age_seconds"
+IN_FLIGHT = "headrace_dispatcher_in_flight_events"
+FAILED_ATTEMPTS = "headrace_dispatcher_failed_attempts_total"
+RETRIES = "headrace_dispatcher_retries_total"
+TAKEN = "headrace_model_requests"
+QUEUE = "headrace_queue_seconds"
+RUN = "headrace_run_seconds"
+BATCH = "headrace_run_requests"
+"""Histogram: requests that one run of the model answered."""
+START = "headrace_start_seconds"
+USAGE = "headrace_usage_replica_seconds_total"
+USAGE_DROPPED = "headrace_usage_dropped_total"
+SPANS_DROPPED = "otel_sdk_processor_span_processed_total"
+"""OpenTelemetry's own; `error_type` is `queue_full` where spans were dropped."""
+SPANS_EXPORTED = "otel_sdk_exporter_span_exported_total"
+"""The same; `error_type` is `export_failed` where a collector did not take them."""
+OURS = (
+    EVENTS, EVENT_SECONDS, DEAD_LETTERS, DEAD_LETTER_FAILURES, COLD_START, PUBLISHED, RECEIVED, LAG, OLDEST, COMMIT_AGE,
+    IN_FLIGHT, FAILED_ATTEMPTS, RETRIES, TAKEN, QUEUE, RUN, BATCH, START, USAGE, USAGE_DROPPED, SPANS_DROPPED,
+    SPANS_EXPORTED,
+)  # fmt: skip
+"""What Headrace's own processes serve."""
 
 KEDA_LAG = "keda_scaler_metrics_value"
 AVAILABLE = "kube_deployment_status_replicas_available"

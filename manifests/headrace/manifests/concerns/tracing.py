@@ -61,6 +61,8 @@ def tracing_additions(app: InferenceApp, options: RenderOptions, role: str) -> P
             "OTEL_TRACES_SAMPLER": SAMPLER,
             "OTEL_TRACES_SAMPLER_ARG": f"{part.sampling:g}",
             "OTEL_PROPAGATORS": "tracecontext,baggage",
+            # The collector that is rendered takes traces alone; Prometheus scrapes.
+            **({} if part.endpoint else {"OTEL_METRICS_EXPORTER": "none"}),
             "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in about.items()),
         }
     )

@@ -58,10 +58,19 @@ class Alerts(Part):
 
     objective: Annotated[float, Field(ge=0.5, le=0.9999, strict=False)] = 0.99
     """Share of events that shall be answered, 0.5 to 0.9999: what is left of it is the budget that burns."""
+    latency: Duration = timedelta(seconds=30)
+    """Within which time from its publishing an event shall be answered, as many as `objective` says; 5ms to 30m. The
+    next bound up that is counted stands for it: 5, 10, 25, 50, 100, 250, 500 ms; 1, 2.5, 5, 10, 30 s; 1, 2, 5, 10,
+    30 m."""
     cold_start: Duration = timedelta(minutes=2)
     """What a cold start may take at the 95th percentile, 1s to 1h."""
     lag_for: Duration = timedelta(minutes=5)
     """How long events may wait with no replica at work, 1m to 1h."""
+
+    @field_validator("latency")
+    @classmethod
+    def _counted(cls, value: timedelta) -> timedelta:
+        return names.within(value, _SECOND / 200, 1800 * _SECOND)
 
     @field_validator("cold_start")
     @classmethod
