@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +75,9 @@ def broker(
     from headrace.local.broker import BrokerSettings, run
 
     folder = data if data is not None else default_data()
-    logging.basicConfig(format="%(levelname)s %(message)s")
+    from headrace.telemetry.logs import configure_logs
+
+    configure_logs()
     settings = BrokerSettings(
         sync_every=_sync_every(sync),
         topic_defaults=_pairs(topic_default or []),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from dataclasses import dataclass
@@ -55,9 +54,9 @@ def dispatch(
     url = sink or os.environ.get("K_SINK")
     if not url:
         raise ConfigurationError("No sink to deliver to", hint="set K_SINK, or give --sink URL")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for client in ("kafka", "librdkafka"):
-        logging.getLogger(client).setLevel(logging.ERROR)
+    from headrace.telemetry.logs import configure_logs
+
+    configure_logs()
     asyncio.run(_run(chosen, kafka_settings(kafka), url, concurrency))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,9 +127,9 @@ def serve(
     """
     from headrace.serving.server import run
     from headrace.serving.settings import BatchLimits, ServeSettings
+    from headrace.telemetry.logs import configure_logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    configure_logs()
     run(
         ServeSettings(
             target=target,

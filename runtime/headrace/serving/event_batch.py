@@ -185,7 +185,7 @@ class EventBatch:
         found = faults.problem(fault)
         self._counted[found.code] += 1
         if event is not None:
-            faults.log(fault, found, self._hosted.name)
+            faults.log(fault, found, self._hosted.name, event)
             tracing.fail(span, found.code)
             span.end()
         unidentified = "" if event is not None else uuid.uuid4().hex

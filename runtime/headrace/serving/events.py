@@ -168,7 +168,7 @@ class EventDoor:
             data, content_type, value = self._data(*outcome, payload)
         except Exception as fault:  # noqa: BLE001  # whatever a model raises becomes an error event
             found = faults.problem(fault)
-            faults.log(fault, found, self.hosted.name)
+            faults.log(fault, found, self.hosted.name, event)
             return self._error(event, found, span), found
         self.metrics.event(self.hosted.name, "result")
         current = tracing.inject(span)

@@ -11,9 +11,12 @@ from headrace.errors import HeadraceError
 from headrace.eventing.results import Problem, problem_of
 from headrace.models.kserve_api import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
 from headrace.serving.messages import Response, json_response
+from headrace.telemetry.logs import of_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from headrace.eventing.event import CloudEvent
 
 _LOG = logging.getLogger("headrace.serving")
 _BY_TYPE: tuple[tuple[type[BaseException], int, str, bool], ...] = (
@@ -71,12 +74,13 @@ def retry_seconds(found: Problem) -> float | None:
     return (found.retry_after or _RETRY_AFTER) if found.status in _WAITING else None
 
 
-def log(fault: BaseException, found: Problem, model: str) -> None:
+def log(fault: BaseException, found: Problem, model: str, event: CloudEvent | None = None) -> None:
     """One line for an error that is the server's or the model's; the traceback too where nobody expected it."""
     if found.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return
     expected = found.status != HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(fault, HeadraceError)
-    _LOG.error("model %s: %s", model, found.detail, exc_info=None if expected else fault)
+    extra = of_event(event.attributes) if event is not None else None
+    _LOG.error("model %s: %s", model, found.detail, exc_info=None if expected else fault, extra=extra)
 
 
 def _of_kserve(fault: BaseException) -> Problem | None:

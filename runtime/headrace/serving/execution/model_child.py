@@ -25,6 +25,7 @@ from headrace.serving.execution.worker import Worker
 from headrace.serving.hosted import whole
 from headrace.serving.metrics import taken
 from headrace.telemetry import tracing
+from headrace.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,8 +48,7 @@ def main(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     keep_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    configure_logs()
     runner: Callable[[Any], Any] = asyncio.run
     try:
         import uvloop  # noqa: PLC0415  # not on every system
