@@ -27,7 +27,9 @@ def span_in(context: Context | None) -> Span:
 
 def with_span(span: Span, context: Context | None = None) -> Context:
     """``context`` (an empty one where None) with this span in it."""
-    return Context({**context, KEY: span} if context else {KEY: span})
+    if not context:
+        return Context({KEY: span})
+    return context if context.get(KEY) is span else Context({**context, KEY: span})
 
 
 def has_only_a_span(context: Context) -> bool:

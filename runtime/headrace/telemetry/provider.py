@@ -13,7 +13,7 @@ from opentelemetry.util._decorator import _agnosticcontextmanager  # the API's o
 
 from headrace.telemetry.contexts import span_in
 from headrace.telemetry.remote import Remote
-from headrace.telemetry.sampling import ChosenIds, RuledSampler
+from headrace.telemetry.sampling import LOW, ChosenIds, RuledSampler
 from headrace.telemetry.unsampled import Part, Unsampled
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class RuledTracer(Tracer):
                 return parent
         else:
             trace_id, above = getrandbits(128) or 1, 0
-            sampled = provider.sampling.takes(None, trace_id, links)
+            sampled = provider.sampling.takes(None, trace_id, links) if links else trace_id & LOW < provider.bound
             if sampled:
                 provider.ids.choose(trace_id)
             elif provider.keeper is None:
@@ -101,6 +101,7 @@ class RuledProvider(TracerProvider):
 
     def __init__(self, sampling: Sampling, resource: Resource, keeper: Keeper | None = None) -> None:
         self.sampling = sampling
+        self.bound = sampling.bound
         self.keeper = keeper
         self.ids = ChosenIds()
         super().__init__(RuledSampler(sampling), resource, id_generator=self.ids)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 SAMPLER, ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 _DEFAULT = "parentbased_always_on"
-_LOW = (1 << 64) - 1
+LOW = (1 << 64) - 1
+"""The half of a trace id that decides."""
 _ALL = 1 << 64
 _RATES = {"always_on": 1.0, "always_off": 0.0, "traceidratio": None}
 
@@ -60,7 +61,7 @@ class Sampling:
             return parent.trace_flags.sampled
         if parent is None and self.bound and links and any(link.context.trace_flags.sampled for link in links):
             return True
-        return trace_id & _LOW < self.bound
+        return trace_id & LOW < self.bound
 
 
 class RuledSampler(Sampler):

@@ -94,9 +94,11 @@ def active() -> bool:
 
 def within_trace(context: Context | None = None) -> bool:
     """Whether a span below ``context`` (the current one where None) would be part of a trace that somebody sees."""
-    if not active():
+    if trace._TRACER_PROVIDER is None:  # noqa: SLF001  # as in `active`
         return False
     span = span_in(context)
+    if type(span) is Remote:
+        return span.sampled
     return type(span) is Unsampled or is_sampled(span)
 
 
