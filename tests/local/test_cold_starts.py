@@ -25,7 +25,7 @@ def span(name: str, start: float, end: float, parent: str = "", *, trace: str = 
         "span_id": name,
         "parent_id": parent,
         "name": name,
-        "kind": "INTERNAL",
+        "kind": "internal",
         "service": "labels-predictor",
         "start_ns": int(start * 1e9),
         "end_ns": int(end * 1e9),
@@ -52,10 +52,10 @@ def test_every_second_is_in_a_phase(tmp_path: Path) -> None:
         span("load", 10.75, 11.75, "start"),
         span("warm-up", 11.75, 12.75, "start"),
     )
-    before = span("infer", 9, 9.5, kind="SERVER")
-    answer = span("POST /", 13, 13.25, kind="SERVER")
+    before = span("infer", 9, 9.5, kind="server")
+    answer = span("POST /", 13, 13.25, kind="server")
     seen = found(tmp_path, cold, *starts, before, answer)[SERVICE]
-    assert (seen.seconds, seen.forked) == (3, True)
+    assert (seen.began, seen.seconds, seen.forked) == (10, 3, True)
     assert dict(seen.phases) == pytest.approx(
         {"schedule": 0.5, "import": 0.25, "load": 1, "warm-up": 1, "probe": 0.25, "first answer": 0.25}
     )

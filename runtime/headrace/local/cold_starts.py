@@ -25,6 +25,8 @@ class ColdStart:
 
     service: str
     """``namespace/name``."""
+    began: float
+    """When it was decided, in seconds of Unix time."""
     seconds: float
     """From the decision to readiness."""
     forked: bool
@@ -51,6 +53,7 @@ def last_cold_starts(store: TraceStore) -> dict[str, ColdStart]:
 def _read(service: str, cold: StoredSpan, trace: Sequence[StoredSpan]) -> ColdStart:
     return ColdStart(
         service,
+        cold.start_ns * _NANO,
         (cold.end_ns - cold.start_ns) * _NANO,
         bool(cold.attributes.get("headrace.cold_start.forked")),
         tuple(_phases(cold, trace)),
@@ -67,7 +70,7 @@ def _phases(cold: StoredSpan, trace: Sequence[StoredSpan]) -> Iterator[tuple[str
             if span.parent_id == start.span_id and span.name == name:
                 yield name, (span.end_ns - span.start_ns) * _NANO
     yield "probe", max(0, cold.end_ns - start.end_ns) * _NANO
-    answers = [s.end_ns - s.start_ns for s in trace if s.kind == "SERVER" and _answers(s, start, cold)]
+    answers = [s.end_ns - s.start_ns for s in trace if s.kind == "server" and _answers(s, start, cold)]
     if answers:
         yield "first answer", answers[0] * _NANO
 

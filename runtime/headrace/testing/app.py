@@ -171,19 +171,20 @@ class AppRunner:
 
 
 @contextmanager
-def running_app(file: Path, home: Path, **environment: str) -> Iterator[AppRunner]:
+def running_app(file: Path, home: Path, *flags: str, **environment: str) -> Iterator[AppRunner]:
     """Run ``headrace up`` on free ports, and end it as Ctrl-C does.
 
     Args:
         file: The ``headrace.yaml``.
         home: Folder of its state, ``tmp_path`` in a pytest test; its output is in ``up.log`` there.
+        *flags: More of the command's options.
         **environment: Added to the environment of all its processes.
 
     Raises:
         HeadraceError: it does not come up; with what it said.
     """
     around = {**os.environ, "HEADRACE_HOME": str(home), **environment}
-    words = ["up", "-f", str(file), "--port", "0", "--kafka-port", "0"]
+    words = ["up", "-f", str(file), "--port", "0", "--kafka-port", "0", *flags]
     log = home / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  # this interpreter
