@@ -26,6 +26,7 @@ from headrace.serving.app import ModelApp
 from headrace.serving.front import Front
 from headrace.serving.hosting import HostedModel
 from headrace.serving.messages import Request, Response
+from headrace.serving.repository import Repository
 from headrace.serving.settings import BatchLimits
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Server:
         model.ready = True
         self.hosted = HostedModel(model, limits, predictor)
         self.front = Front(model.name)
-        self.front.application = ModelApp([self.hosted], IDENTITY)
+        self.front.application = ModelApp(Repository([self.hosted]), IDENTITY)
 
     async def ask(
         self,

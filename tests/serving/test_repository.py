@@ -11,6 +11,7 @@ from headrace.models.kserve_api import Model
 from headrace.serving.app import ModelApp
 from headrace.serving.front import Front
 from headrace.serving.hosting import HostedModel
+from headrace.serving.repository import Repository
 from headrace.serving.settings import BatchLimits
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def with_loader(server: Any, *, broken: bool = False) -> None:
         return HostedModel(Counted("m"), BatchLimits())
 
     identity = server.front.application._identity
-    server.front.application = ModelApp([server.hosted], identity, {"m": load})
+    server.front.application = ModelApp(Repository([server.hosted], {"m": load}), identity)
 
 
 def test_a_model_goes_and_comes_back(serving: Callable[..., Any]) -> None:
@@ -129,7 +130,7 @@ def test_several_models_answer_for_themselves() -> None:
         models = [Counted("a"), Counted("b")]
         hosted = [HostedModel(model, BatchLimits()) for model in models]
         front = Front("a")
-        front.application = ModelApp(hosted, Responder("n", "a", "a", "1"))
+        front.application = ModelApp(Repository(hosted), Responder("n", "a", "a", "1"))
         numbers = [(await each.infer({}, {}))[0]["predictions"][0] for each in hosted]
         assert numbers == [model.number for model in models]
         assert await front.ready()

@@ -29,6 +29,7 @@ from headrace.models.kserve_api import InferRequest, InferResponse, Model, Predi
 from headrace.serving.app import ModelApp
 from headrace.serving.front import Front
 from headrace.serving.hosting import HostedModel
+from headrace.serving.repository import Repository
 from headrace.serving.rpc import RpcServer
 from headrace.serving.settings import BatchLimits
 from headrace.serving.wire.limits import Limits
@@ -99,7 +100,7 @@ class Served:
         self.hosted = HostedModel(model, BatchLimits(), predictor)
         self.front = ColdFront(model.name)
         self.front.knocks = cold
-        self.front.application = ModelApp([self.hosted], Responder("ns", "app", model.name, "1"))
+        self.front.application = ModelApp(Repository([self.hosted]), Responder("ns", "app", model.name, "1"))
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.rpc = RpcServer(self.front, 1 << 20)

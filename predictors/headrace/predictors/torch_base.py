@@ -9,6 +9,7 @@ import torch
 from headrace.predictors.accelerator import Accelerator, accelerator_of, padded_rows
 from headrace.predictors.cpu import cpu_limit
 from headrace.predictors.tensor_base import TensorPredictor, TensorSpec, zeros
+from headrace.predictors.weights import network_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,10 @@ class TorchPredictor(TensorPredictor):
     def device(self) -> torch.device:
         """Where the network is."""
         return self.accelerator.device
+
+    def memory_bytes(self) -> int:
+        """Bytes of the network's weights, for the server's memory budget."""
+        return network_bytes(self.module) if self.module is not None else 0
 
     def network(self) -> torch.nn.Module:
         """Build the network with its weights; called once, off the event loop.

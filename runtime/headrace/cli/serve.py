@@ -55,10 +55,21 @@ def serve(
         list[str] | None,
         typer.Option(
             "--also",
-            metavar="NAME=MODULE:CLASS[@URI]",
-            help="One more model in this server; may be given again. Events on / go to the first.",
+            metavar="NAME[/VERSION]=MODULE:CLASS[@URI]",
+            help="One more model, or version of one, in this server; may be given again. Events on / go to the first.",
         ),
     ] = None,
+    model_version: Annotated[
+        str, typer.Option(metavar="VERSION", help="The first model's version in paths, beside others given by --also.")
+    ] = "",
+    model_memory: Annotated[
+        str,
+        typer.Option(
+            envvar="HEADRACE_MODEL_MEMORY",
+            metavar="SIZE",
+            help="Memory of all models together: 4Gi. Those not asked for longest make room; 0: no bound.",
+        ),
+    ] = "0",
     predictor_host: Annotated[
         str | None,
         typer.Option("--predictor-host", "--predictor_host", metavar="HOST:PORT", help="A transformer's predictor."),
@@ -125,6 +136,7 @@ def serve(
     Takes KServe's own spelling of the flags too (--model_name, --predictor_host, --http_port), as its controller
     adds them to a transformer's container; those of KServe's flags that mean nothing here are named and passed over.
     """
+    from headrace.models.fetching.settings import parse_amount
     from headrace.serving.server import run
     from headrace.serving.settings import BatchLimits, ServeSettings
     from headrace.telemetry.logs import configure_logs
@@ -142,6 +154,8 @@ def serve(
             predictor=_predictor(
                 predictor_host, predictor_protocol, predictor_use_ssl, predictor_timeout, predictor_retries
             ),
+            version=model_version,
+            model_memory=parse_amount("--model-memory", model_memory),
             batching=BatchLimits(
                 max_size=max_batch_size,
                 max_delay=_seconds("--max-batch-delay", max_batch_delay),
@@ -175,11 +189,12 @@ def _truth(flag: str, text: str) -> bool:
 def _source(text: str) -> ModelSource:
     from headrace.serving.settings import ModelSource as Source
 
-    name, _, place = text.partition("=")
+    named, _, place = text.partition("=")
+    name, slash, version = named.partition("/")
     target, _, uri = place.partition("@")
-    if not name or ":" not in target:
-        raise ConfigurationError(f"--also {text!r} must read NAME=MODULE:CLASS, or NAME=MODULE:CLASS@URI")
-    return Source(target, name, uri or None)
+    if not name or ":" not in target or "/" in version or (slash and not version):
+        raise ConfigurationError(f"--also {text!r} must read NAME=MODULE:CLASS or NAME/VERSION=MODULE:CLASS@URI")
+    return Source(target, name, uri or None, version)
 
 
 def _seconds(flag: str, text: str) -> float:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -40,6 +41,8 @@ _PLAIN = ("http", "https", "pypi")
 """Schemes that need no package."""
 _USED: dict[str, list[Lock]] = {}
 """By URI, the locks by which its files stay in the cache; they belong to this process until it lets go of them."""
+_ARRIVING: dict[str, Arriving] = {}
+"""By URI, what is being brought before anybody has asked for it."""
 _GUARD = threading.Lock()
 
 
@@ -52,6 +55,57 @@ def model_path(uri: str, *, environment: Mapping[str, str] = os.environ, mount: 
         ModelLoadError: naming the URI, what is missing, and the command or the setting that brings it.
         StorageFullError: there is no room for it.
     """
+    if environment is os.environ:
+        with _GUARD:
+            arriving = _ARRIVING.pop(uri, None)
+        if arriving is not None:
+            return arriving.path()
+    return _path(uri, environment, mount)
+
+
+class Arriving:
+    """A model that another thread brings.
+
+    Args:
+        uri: Of the model.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._found: Future[Path] = Future()
+
+    def bring(self) -> Path:
+        """Fetch it, and tell those who wait for it.
+
+        Raises:
+            HeadraceError: as :func:`model_path`.
+        """
+        try:
+            path = _path(self._uri, os.environ, MOUNT)
+        except BaseException as fault:
+            self._found.set_exception(fault)
+            raise
+        self._found.set_result(path)
+        return path
+
+    def path(self) -> Path:
+        """The path, when it is there.
+
+        Raises:
+            HeadraceError: as :func:`model_path`.
+        """
+        return self._found.result()
+
+
+def announce(uri: str) -> Arriving:
+    """Whoever asks for ``uri`` next, once, waits for what the answer brings."""
+    arriving = Arriving(uri)
+    with _GUARD:
+        _ARRIVING[uri] = arriving
+    return arriving
+
+
+def _path(uri: str, environment: Mapping[str, str], mount: Path) -> Path:
     wanted = parse_model_uri(uri)
     try:
         here = _here(wanted, environment, mount)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,17 +15,17 @@ from headrace.serving.events import EventDoor
 from headrace.serving.gathering import Gathered, added
 from headrace.serving.messages import Response, json_response
 from headrace.serving.metrics import CONTENT_TYPE, Metrics, page
-from headrace.serving.repository import Repository
 from headrace.serving.rest import RestDoor
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable
 
     from headrace.eventing.results import Responder
     from headrace.serving.gathering import Snapshot
     from headrace.serving.hosted import Hosted
     from headrace.serving.messages import Request
-    from headrace.serving.repository import Loader
+    from headrace.serving.repository import Repository
+    from headrace.serving.routes import Found
 
 _EVENTS = {"predict": "/v1/models/{model}:predict", "infer": "/v2/models/{model}/infer"}
 """The actions that take CloudEvents too, and their routes."""
@@ -37,22 +35,19 @@ class ModelApp:
     """Answers every request to the models of this process.
 
     Args:
-        models: The models; events on ``/`` go to the first.
+        repository: The models; events on ``/`` go to the first.
         identity: Who answers events.
-        loaders: How each model is loaded again once it was unloaded.
     """
 
-    def __init__(
-        self, models: Sequence[Hosted], identity: Responder, loaders: Mapping[str, Loader] | None = None
-    ) -> None:
-        self.repository = Repository(models, loaders)
+    def __init__(self, repository: Repository, identity: Responder) -> None:
+        self.repository = repository
         self.metrics = Metrics()
         self.others: Callable[[], Awaitable[Snapshot]] | None = None
         """What the other workers of the same server have counted."""
         self._unloaded = Gathered()
-        self._first = models[0].name
+        self._first = repository.slots[0].name
         self._identity = identity
-        self._actions: dict[str, Callable[[Request, str], Awaitable[Response]]] = {
+        self._actions: dict[str, Callable[[Request, Found], Awaitable[Response]]] = {
             "events": self._post_root,
             "models": self._models,
             "model_ready": self._model_ready,
@@ -60,7 +55,6 @@ class ModelApp:
             "explain": self._explain,
             "server": self._server,
             "model_metadata": self._model_metadata,
-            "versions": self._versions,
             "infer": self._infer,
             "prediction": self._prediction,
             "ping": self._ping,
@@ -68,12 +62,12 @@ class ModelApp:
             "load": self._load,
             "unload": self._unload,
         }
-        for hosted in models:
-            self._watch(hosted)
+        self.metrics.watch(repository)
+        repository.left = self._left
 
     @property
     def models(self) -> dict[str, Hosted]:
-        """The loaded models by name."""
+        """The loaded models by name, and ``name/version`` where there are versions."""
         return self.repository.loaded
 
     async def ready(self) -> bool:
@@ -107,7 +101,9 @@ class ModelApp:
     async def _routed(self, request: Request) -> Response:
         found = routes.find(request.method, request.path)
         if isinstance(found, routes.Found):
-            return await self._actions[found.route.action](request, found.model)
+            if found.version and not self.repository.has_versions(found.model):
+                return _versionless(request)
+            return await self._actions[found.route.action](request, found)
         if found.allowed:
             return json_response({"detail": "Method Not Allowed"}, 405, {"allow": found.allowed})
         if found.elsewhere:
@@ -115,98 +111,87 @@ class ModelApp:
             return Response(307, {"location": f"http://{host}{found.elsewhere}"})
         return json_response({"detail": "Not Found"}, 404)
 
-    async def _predict(self, request: Request, model: str) -> Response:
-        hosted = self.repository.get(model)
+    async def _predict(self, request: Request, found: Found) -> Response:
+        hosted = await self.repository.wake(found.model)
         if (mode := http.mode_of(request.headers)) is not None:
             return await self._event_door(hosted).answer(request, _EVENTS["predict"], mode)
         if bundle.is_bundle(request):
             return await bundle.answer(RestDoor(hosted), request, _EVENTS["predict"], "predict")
         return await RestDoor(hosted).predict(request, _EVENTS["predict"])
 
-    async def _infer(self, request: Request, model: str) -> Response:
-        if model not in self.models and (refusal := refusals.unreadable(request)) is not None:
+    async def _infer(self, request: Request, found: Found) -> Response:
+        if found.model not in self.repository.names and (refusal := refusals.unreadable(request)) is not None:
             return refusal
-        hosted = self.repository.get(model)
+        hosted = await self.repository.wake(found.model, found.version)
         if (mode := http.mode_of(request.headers)) is not None:
-            return await self._event_door(hosted, tensors=True).answer(request, _EVENTS["infer"], mode)
+            return await self._event_door(hosted, found.version, tensors=True).answer(request, _EVENTS["infer"], mode)
+        door = RestDoor(hosted, found.version)
         if bundle.is_bundle(request):
-            return await bundle.answer(RestDoor(hosted), request, _EVENTS["infer"], "infer")
-        return await RestDoor(hosted).infer(request, _EVENTS["infer"])
+            return await bundle.answer(door, request, _EVENTS["infer"], "infer")
+        return await door.infer(request, _EVENTS["infer"])
 
-    async def _post_root(self, request: Request, _model: str) -> Response:
+    async def _post_root(self, request: Request, _found: Found) -> Response:
         if (mode := http.mode_of(request.headers)) is None:
             return rest.reject_plain("/")
-        return await self._event_door(self.repository.get(self._first)).answer(request, "/", mode)
+        return await self._event_door(await self.repository.wake(self._first)).answer(request, "/", mode)
 
-    async def _prediction(self, request: Request, model: str) -> Response:
-        return await RestDoor(self.repository.get(model)).prediction(request, "/predictions/{model}")
+    async def _prediction(self, request: Request, found: Found) -> Response:
+        hosted = await self.repository.wake(found.model)
+        return await RestDoor(hosted).prediction(request, "/predictions/{model}")
 
-    async def _ping(self, _request: Request, _model: str) -> Response:
+    async def _ping(self, _request: Request, _found: Found) -> Response:
         healthy = await self.ready()
         return json_response({"status": "Healthy" if healthy else "Unhealthy"}, 200 if healthy else 503)
 
-    async def _explain(self, request: Request, model: str) -> Response:
-        return await RestDoor(self.repository.get(model)).explain(request, "/v1/models/{model}:explain")
+    async def _explain(self, request: Request, found: Found) -> Response:
+        hosted = await self.repository.wake(found.model)
+        return await RestDoor(hosted).explain(request, "/v1/models/{model}:explain")
 
-    async def _models(self, _request: Request, _model: str) -> Response:
-        return json_response({"models": list(self.models)})
+    async def _models(self, _request: Request, _found: Found) -> Response:
+        return json_response({"models": self.repository.names})
 
-    async def _model_ready(self, _request: Request, model: str) -> Response:
-        if not await self.repository.get(model).ready():
-            raise ModelNotReady(model)
-        return json_response({"name": model, "ready": True})
+    async def _model_ready(self, _request: Request, found: Found) -> Response:
+        if not await self.repository.ready(found.model, found.version):
+            raise ModelNotReady(found.model)
+        return json_response({"name": found.model, "ready": True})
 
-    async def _model_metadata(self, _request: Request, model: str) -> Response:
-        return await RestDoor(self.repository.get(model)).metadata()
+    async def _model_metadata(self, _request: Request, found: Found) -> Response:
+        hosted = await self.repository.wake(found.model, found.version)
+        return await RestDoor(hosted).metadata(self.repository.versions(found.model))
 
-    async def _versions(self, request: Request, _model: str) -> Response:
-        if request.method == "POST" and (refusal := refusals.unreadable(request)) is not None:
-            return refusal
-        raise NotImplementedError("Model versioning not supported yet.")
-
-    async def _server(self, _request: Request, _model: str) -> Response:
+    async def _server(self, _request: Request, _found: Found) -> Response:
         return json_response(rest.server_metadata())
 
-    async def _index(self, request: Request, _model: str) -> Response:
+    async def _index(self, request: Request, _found: Found) -> Response:
         entries = await self.repository.index(ready=_only_ready(request.body))
-        return json_response([asdict(entry) for entry in entries])
+        return json_response([entry.told() for entry in entries])
 
-    async def _load(self, _request: Request, model: str) -> Response:
-        await self.load(model)
-        return json_response({"name": model, "load": True})
+    async def _load(self, _request: Request, found: Found) -> Response:
+        await self.repository.load(found.model)
+        return json_response({"name": found.model, "load": True})
 
-    async def _unload(self, _request: Request, model: str) -> Response:
-        await self.unload(model)
-        return json_response({"name": model, "unload": True})
+    async def _unload(self, _request: Request, found: Found) -> Response:
+        await self.repository.unload(found.model)
+        return json_response({"name": found.model, "unload": True})
 
-    async def load(self, model: str) -> None:
-        """Load a model that was unloaded.
+    async def _left(self, key: str, hosted: Hosted) -> None:
+        """What a model has counted stays when it goes."""
+        self._unloaded.put(key, await hosted.snapshot())
+        self._unloaded.gone(key)
 
-        Raises:
-            ModelNotReady: it failed to load, and why; or nothing is known of it.
-        """
-        await self.repository.load(model)
-        self._watch(self.repository.get(model))
-
-    async def unload(self, model: str) -> None:
-        """Unload a model once its last request is answered; what it has counted stays.
-
-        Raises:
-            ModelNotFound: it is not loaded.
-        """
-        hosted = self.repository.get(model)
-        await self.repository.unload(model)
-        self._unloaded.put(model, await hosted.snapshot())
-        self._unloaded.gone(model)
-
-    def _watch(self, hosted: Hosted) -> None:
-        self.metrics.watch(hosted.name, partial(getattr, hosted, "taken"))
-
-    def _event_door(self, hosted: Hosted, *, tensors: bool = False) -> EventDoor:
+    def _event_door(self, hosted: Hosted, version: str = "", *, tensors: bool = False) -> EventDoor:
         identity = self._identity
-        if hosted.name != self._first:
-            identity = type(identity)(identity.namespace, identity.app, hosted.name, identity.model_version)
+        if hosted.name != self._first or version:
+            given = version or identity.model_version
+            identity = type(identity)(identity.namespace, identity.app, hosted.name, given)
         return EventDoor(hosted, identity, self.metrics, tensors=tensors)
+
+
+def _versionless(request: Request) -> Response:
+    """What KServe answers wherever a version is asked for."""
+    if request.method == "POST" and (refusal := refusals.unreadable(request)) is not None:
+        return refusal
+    raise NotImplementedError("Model versioning not supported yet.")
 
 
 def _only_ready(body: bytes | bytearray) -> bool:

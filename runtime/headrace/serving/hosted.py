@@ -21,6 +21,14 @@ class Hosted(Protocol):
     name: str
 
     @property
+    def size(self) -> int:
+        """Bytes that the model takes; 0 where nobody has measured."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the model has state of its own between requests, which would be lost with it."""
+
+    @property
     def taken(self) -> int:
         """How many requests the model has taken on and not yet answered."""
 

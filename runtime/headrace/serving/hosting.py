@@ -50,10 +50,17 @@ class HostedModel:
         limits: How requests are merged, and how many may wait.
         predictor: What kserve's own ``predict`` reads to find the predictor; None for a predictor.
         meter: Told of every request and run; None where nothing is metered.
+        size: Bytes that the model takes; 0 where nobody has measured.
     """
 
     def __init__(
-        self, model: Any, limits: BatchLimits, predictor: PredictorConfig | None = None, *, meter: Meter | None = None
+        self,
+        model: Any,
+        limits: BatchLimits,
+        predictor: PredictorConfig | None = None,
+        *,
+        meter: Meter | None = None,
+        size: int = 0,
     ) -> None:
         self.model = model
         self._meter = meter
@@ -82,6 +89,8 @@ class HostedModel:
         self._times = ModelTimes(self.name)
         self._taken = 0
         self._stopped = False
+        self.size = size
+        """Bytes that the model takes; 0 where nobody has measured."""
 
     @property
     def taken(self) -> int:
@@ -97,6 +106,11 @@ class HostedModel:
     def explains(self) -> bool:
         """Whether the model has an ``explain`` of its own."""
         return _overridden(self.model, "explain") is not None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it has state of its own between requests."""
+        return isinstance(self.model, Keyed) and bool(self.model.state_key)
 
     async def ready(self) -> bool:
         """Whether the model says that it is healthy; one that raises is not."""

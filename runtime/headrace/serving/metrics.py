@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from headrace.models.kserve_api import POST_HIST_TIME, PRE_HIST_TIME, PREDICT_HIST_TIME
 from headrace.serving.gpus import GpuMeasures
@@ -14,10 +15,11 @@ from headrace.telemetry.metrics.exposition import CONTENT_TYPE, Joined
 from headrace.telemetry.metrics.exposition import page as whole_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from headrace.serving.gathering import Snapshot
+    from headrace.serving.repository import Repository
     from headrace.telemetry.metrics.exposition import Collecting
 
 __all__ = ["CONTENT_TYPE", "Metrics", "ModelTimes", "page", "taken"]
@@ -47,13 +49,10 @@ class Metrics:
         # Looking a child up by its labels costs more than counting.
         self._request_counts: dict[tuple[str, int], Counter] = {}
         self._event_counts: dict[tuple[str, str], Counter] = {}
-        self._taken = Gauge(
-            "headrace_model_requests", "Requests taken on, not yet answered.", ("model",), registry=self._registry
-        )
 
-    def watch(self, model: str, taken: Callable[[], float]) -> None:
-        """Show what ``taken`` returns as the requests that this model has taken on."""
-        self._taken.labels(model).set_function(taken)
+    def watch(self, repository: Repository) -> None:
+        """Show the models of this repository as they are whenever somebody looks."""
+        self._registry.register(_Models(repository))
 
     def request(self, method: str, status: int) -> None:
         """Count a request that was answered."""
@@ -125,6 +124,29 @@ def observe(histogram: Any, value: float, count: int) -> None:
     histogram._sum.inc(value * count)  # noqa: SLF001  # the client's own observe() has no count
     at = bisect_left(histogram._upper_bounds, value)  # noqa: SLF001
     histogram._buckets[at].inc(count)  # noqa: SLF001
+
+
+class _Models:
+    """The models of a repository, for Prometheus."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def collect(self) -> Iterator[Metric]:
+        """The numbers of this moment."""
+        taken = GaugeMetricFamily("headrace_model_requests", "Requests taken on, not yet answered.", labels=("model",))
+        memory = GaugeMetricFamily("headrace_model_memory_bytes", "What loaded models take.", labels=("model",))
+        for slot in self._repository.slots:
+            if slot.hosted is not None:
+                taken.add_metric((slot.key,), slot.hosted.taken)
+                memory.add_metric((slot.key,), slot.size)
+        yield taken
+        yield memory
+        if self._repository.budget:
+            limit, told = self._repository.budget, "What all models together may take."
+            yield GaugeMetricFamily("headrace_model_memory_limit_bytes", told, value=limit)
+            gone, told = self._repository.evictions, "Models that made room for others."
+            yield CounterMetricFamily("headrace_model_evictions", told, value=gone)
 
 
 class ModelTimes:

@@ -36,6 +36,8 @@ class RestDoor:
     """Where plain requests come in for one model."""
 
     hosted: Hosted
+    version: str = ""
+    """The version that was asked for; it stands in the answer."""
 
     async def predict(self, request: Request, route: str) -> Response:
         """v1 ``:predict``."""
@@ -74,6 +76,8 @@ class RestDoor:
             if isinstance(wanted, Response):
                 return wanted
             given, headers = await self.hosted.infer(wanted, request.headers)
+            if self.version and isinstance(given, InferResponse):
+                given.model_version = self.version
             return _v2_response(given, headers, wanted)
 
         return await self._within_span("infer", request, route, answer)
@@ -97,10 +101,16 @@ class RestDoor:
         faults.log(fault, found, self.hosted.name)
         return faults.error_response(found)
 
-    async def metadata(self) -> Response:
+    async def metadata(self, versions: Sequence[str] = ()) -> Response:
         """v2 model metadata."""
         inputs, outputs = await self.hosted.types()
-        described = {"name": self.hosted.name, "versions": None, "platform": "", "inputs": inputs, "outputs": outputs}
+        described = {
+            "name": self.hosted.name,
+            "versions": list(versions) or None,
+            "platform": "",
+            "inputs": inputs,
+            "outputs": outputs,
+        }
         return json_response(described)
 
     async def _within_span(

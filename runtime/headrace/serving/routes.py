@@ -27,6 +27,8 @@ class Found:
     route: Route
     model: str
     """The model in the path; empty where there is none."""
+    version: str = ""
+    """The version in the path; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,11 @@ ROUTES = (
     _route("GET", "/v2", "server"),
     _route("GET", "/v2/models", "models"),
     _route("GET", "/v2/models/{model}", "model_metadata"),
-    _route("GET", "/v2/models/{model}/versions/{version}", "versions"),
+    _route("GET", "/v2/models/{model}/versions/{version}", "model_metadata"),
     _route("GET", "/v2/models/{model}/ready", "model_ready"),
-    _route("GET", "/v2/models/{model}/versions/{version}/ready", "versions"),
+    _route("GET", "/v2/models/{model}/versions/{version}/ready", "model_ready"),
     _route("POST", "/v2/models/{model}/infer", "infer"),
-    _route("POST", "/v2/models/{model}/versions/{version}/infer", "versions"),
+    _route("POST", "/v2/models/{model}/versions/{version}/infer", "infer"),
     _route("POST", "/predictions/{model}", "prediction"),
     _route("GET", "/ping", "ping"),
     _route("POST", "/v2/repository/index", "index"),
@@ -79,7 +81,8 @@ def find(method: str, path: str) -> Found | Refused:
         if found is None:
             continue
         if route.method == wanted:
-            return Found(route, found.groupdict().get("model", ""))
+            named = found.groupdict()
+            return Found(route, named.get("model", ""), named.get("version", ""))
         allowed = allowed or route.method
     if allowed:
         return Refused(allowed=allowed)

@@ -76,7 +76,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         """Whether one model is healthy."""
 
         async def answer(application: ModelApp) -> Any:
-            return messages.ModelReadyResponse(ready=await application.repository.get(request.name).ready())
+            return messages.ModelReadyResponse(ready=await application.repository.ready(request.name, request.version))
 
         return await self._answered("ModelReady", context, request.name, answer)
 
@@ -84,8 +84,13 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         """The inputs and outputs of one model."""
 
         async def answer(application: ModelApp) -> Any:
-            inputs, outputs = await application.repository.get(request.name).types()
-            return messages.ModelMetadataResponse(name=request.name, platform="", inputs=inputs, outputs=outputs)
+            repository = application.repository
+            hosted = await repository.wake(request.name, request.version)
+            inputs, outputs = await hosted.types()
+            versions = repository.versions(request.name)
+            return messages.ModelMetadataResponse(
+                name=request.name, versions=versions, platform="", inputs=inputs, outputs=outputs
+            )
 
         return await self._answered("ModelMetadata", context, request.name, answer)
 
@@ -93,7 +98,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         """Load a model that was unloaded."""
 
         async def answer(application: ModelApp) -> Any:
-            await application.load(request.model_name)
+            await application.repository.load(request.model_name)
             return messages.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
 
         return await self._answered("RepositoryModelLoad", context, request.model_name, answer)
@@ -102,7 +107,7 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
         """Unload a model once its last request is answered."""
 
         async def answer(application: ModelApp) -> Any:
-            await application.unload(request.model_name)
+            await application.repository.unload(request.model_name)
             return messages.RepositoryModelUnloadResponse(model_name=request.model_name, isUnloaded=True)
 
         return await self._answered("RepositoryModelUnload", context, request.model_name, answer)
@@ -157,12 +162,14 @@ class RpcDoor(services.GRPCInferenceServiceServicer):
 
 
 async def _infer(application: ModelApp, message: Any, headers: dict[str, str]) -> Any:
-    hosted = application.repository.get(message.model_name)
+    hosted = await application.repository.wake(message.model_name, message.model_version)
     request = rpc_tensors.load_request(message)
     given, _ = await hosted.infer(request, headers)
     if isinstance(given, messages.ModelInferResponse):
         return given
     if isinstance(given, InferResponse):
+        if message.model_version and application.repository.has_versions(message.model_name):
+            given.model_version = message.model_version
         return rpc_tensors.dump_response(given, request)
     return _of_dict(given, request)
 

@@ -58,6 +58,8 @@ class ModelSource:
     """The model's name in paths and results."""
     model: str | None = None
     """Model URI, given to classes that take a ``model``."""
+    version: str = ""
+    """The version in paths; empty for a model without versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class ServeSettings:
     max_request_bytes: int = 32 * MEBIBYTE
     grace: float = 30.0
     """Seconds that requests in flight are given at SIGTERM."""
+    version: str = ""
+    """The first model's version in paths; empty for a model without versions."""
+    model_memory: int = 0
+    """Bytes that all models of a process may take: those that were not asked for longest make room. 0 sets no bound."""
     execution: str = THREAD
     """Where the models run: :data:`THREAD` or :data:`PROCESS`."""
     workers: int = 1
@@ -90,7 +96,7 @@ class ServeSettings:
     @property
     def sources(self) -> tuple[ModelSource, ...]:
         """Every model, the first one first."""
-        return (ModelSource(self.target, self.name, self.model), *self.more)
+        return (ModelSource(self.target, self.name, self.model, self.version), *self.more)
 
 
 def identity(name: str, environment: Mapping[str, str] = os.environ) -> Responder:

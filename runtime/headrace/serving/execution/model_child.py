@@ -87,7 +87,9 @@ class _Child:
             self._hosted = started.hosted
             if started.meter is not None:
                 started.meter.ready()
-            self.frames.send((orders.LOADED, orders.Facts(self._hosted.explains, self._hosted.metered)))
+            hosted = self._hosted
+            facts = orders.Facts(hosted.explains, hosted.metered, hosted.size, hosted.remembers)
+            self.frames.send((orders.LOADED, facts))
             await self._stop(started, beside=await self._stopping)
         self.frames.close()
         await self._closed.wait()

@@ -37,6 +37,10 @@ class Facts:
 
     explains: bool
     metered: bool
+    size: int = 0
+    """Bytes that the model takes."""
+    remembers: bool = False
+    """Whether it has state of its own between requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,16 @@ class ProcessModel:
         return self._process is not None and self._process.facts is not None and self._process.facts.metered
 
     @property
+    def size(self) -> int:
+        """Bytes that the model takes in its process."""
+        return 0 if self._process is None or self._process.facts is None else self._process.facts.size
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the model has state of its own between requests."""
+        return self._process is not None and self._process.facts is not None and self._process.facts.remembers
+
+    @property
     def pid(self) -> int | None:
         """The process; None while there is none."""
         return None if self._process is None else self._process.pid
