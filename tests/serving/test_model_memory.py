@@ -155,18 +155,19 @@ def test_a_model_in_use_is_never_evicted(serving: Callable[..., Any]) -> None:
     serving(Sized("m"), use)
 
 
-def test_under_load_nothing_is_taken_away(serving: Callable[..., Any]) -> None:
+def test_under_load_nothing_is_taken_away(serving: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Three models in the room of two, asked by many at once: every answer is right or says when to come back."""
+    monkeypatch.setattr(repository_module, "give_back", lambda: None)  # a collection of the whole test run each time
 
     async def use(server: Any) -> None:
         shelf = Shelf(server)
 
         async def client(number: int) -> list[int]:
-            return [(await shelf.ask("abc"[(number + turn) % 3])).status for turn in range(30)]
+            return [(await shelf.ask("abc"[(number + turn) % 3])).status for turn in range(15)]
 
         statuses = [status for each in await asyncio.gather(*map(client, range(8))) for status in each]
         assert set(statuses) <= {200, 503}
-        assert statuses.count(200) > 100
+        assert statuses.count(200) > 50
         assert sum(slot.size for slot in shelf.repository.slots if slot.hosted) <= BUDGET
 
     serving(Sized("m"), use)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headrace.manifests.options import RenderOptions
     from headrace.manifests.parts.compute import Resources, Toleration
     from headrace.manifests.parts.configuration import SecretKey, Source
-    from headrace.manifests.spec import Component, InferenceApp, Predictor
+    from headrace.manifests.spec import Component, InferenceApp
 
 HTTP_PORT = 8080
 BESIDE_PORT = 8085
@@ -27,7 +27,7 @@ def predictor_container(app: InferenceApp, options: RenderOptions, port: int = H
     """The container that holds the model; on another port than Knative's it is the transformer's neighbour."""
     predictor = app.spec.predictor
     container = _container(app, predictor, "predictor", options, port)
-    container["args"] += _predictor_args(predictor)
+    container["args"] += _predictor_args(app)
     if predictor.model and predictor.model.startswith(_FETCHED_BY_KSERVE):
         container["env"] += environment({"STORAGE_URI": store_place(predictor.model)})
     return container
@@ -68,7 +68,8 @@ def pod_fields(app: InferenceApp, part: Component, *others: Component) -> Resour
     return fields
 
 
-def _predictor_args(predictor: Predictor) -> list[str]:
+def _predictor_args(app: InferenceApp) -> list[str]:
+    predictor = app.spec.predictor
     batching = predictor.batching
     return [
         *([f"--model={predictor.model}"] if predictor.model else []),
@@ -77,6 +78,20 @@ def _predictor_args(predictor: Predictor) -> list[str]:
         *([f"--max-batch-bytes={batching.max_bytes}"] if batching.max_bytes else []),
         *([f"--max-batch-tokens={batching.max_tokens}"] if batching.max_tokens else []),
         *_execution_args(predictor),
+        *_more_models(app),
+    ]
+
+
+def _more_models(app: InferenceApp) -> list[str]:
+    predictor = app.spec.predictor
+    versions = any(model.name == app.name for model in predictor.models)
+    return [
+        *([f"--model-version={app.model_version}"] if versions else []),
+        *(
+            f"--also={model.key}={model.class_path}{f'@{model.model}' if model.model else ''}"
+            for model in predictor.models
+        ),
+        *([f"--model-memory={predictor.model_memory}"] if predictor.model_memory else []),
     ]
 
 

@@ -29,6 +29,7 @@ from headrace.manifests.parts.delivery import Batch, RateLimit, Retry
 from headrace.manifests.parts.exposure import Domain, Protection
 from headrace.manifests.parts.filters import Cesql, Filters
 from headrace.manifests.parts.kafka import KafkaAccess
+from headrace.manifests.parts.models import SeveralModels
 from headrace.manifests.parts.observability import Logging, Metrics, Tracing
 from headrace.manifests.parts.operations import Cost, Disruption, Isolation, Quota, Rollout
 from headrace.manifests.parts.part import Bytes, Duration, Labels, Part
@@ -114,7 +115,7 @@ class Component(Part):
         return value
 
 
-class Predictor(Component):
+class Predictor(SeveralModels, Component):
     """The model."""
 
     model: Uri | None = None
@@ -362,6 +363,14 @@ class InferenceApp(Part):
     profiles: dict[Annotated[str, AfterValidator(names.profile)], Profile] = Field({})
     """Changes by profile, as `headrace render --profile NAME` asks for. `dev`, `gpu` and `prod` are always there;
     what is said of them here is laid over what they are."""
+
+    @field_validator("spec")
+    @classmethod
+    def _versions_of_the_first(cls, value: AppSpec, info: ValidationInfo) -> AppSpec:
+        about: Metadata | None = info.data.get("metadata")
+        if about and any(model.name == about.name and not model.version for model in value.predictor.models):
+            raise ValueError(f"predictor.models: {about.name} is the first model; give this one a version, or a name")
+        return value
 
     @property
     def name(self) -> str:

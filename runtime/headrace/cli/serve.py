@@ -142,12 +142,14 @@ def serve(
     from headrace.telemetry.logs import configure_logs
 
     configure_logs()
+    more = tuple(_source(text) for text in also or ())
+    _check_versions([(name, model_version), *((each.name, each.version) for each in more)])
     run(
         ServeSettings(
             target=target,
             name=name,
             model=model,
-            more=tuple(_source(text) for text in also or ()),
+            more=more,
             host=host,
             http_port=http_port,
             grpc_port=grpc_port if _truth("--enable-grpc", enable_grpc) else None,
@@ -195,6 +197,16 @@ def _source(text: str) -> ModelSource:
     if not name or ":" not in target or "/" in version or (slash and not version):
         raise ConfigurationError(f"--also {text!r} must read NAME=MODULE:CLASS or NAME/VERSION=MODULE:CLASS@URI")
     return Source(target, name, uri or None, version)
+
+
+def _check_versions(given: list[tuple[str, str]]) -> None:
+    """Refuse models that no path tells apart."""
+    for name, version in given:
+        if given.count((name, version)) > 1:
+            raise ConfigurationError(f"Model {name!r} is given twice", hint="--also NAME/VERSION=..., --model-version")
+        if version and (name, "") in given:
+            told = f"Model {name!r} has a version {version!r}, and one without"
+            raise ConfigurationError(told, hint="give the first one with --model-version, others as NAME/VERSION=...")
 
 
 def _seconds(flag: str, text: str) -> float:
