@@ -84,13 +84,11 @@ def _predictor_args(app: InferenceApp) -> list[str]:
 
 def _more_models(app: InferenceApp) -> list[str]:
     predictor = app.spec.predictor
-    versions = any(model.name == app.name for model in predictor.models)
+    models = predictor.models or []
+    versions = any(model.name == app.name for model in models)
     return [
         *([f"--model-version={app.model_version}"] if versions else []),
-        *(
-            f"--also={model.key}={model.class_path}{f'@{model.model}' if model.model else ''}"
-            for model in predictor.models
-        ),
+        *(f"--also={model.key}={model.class_path}{f'@{model.model}' if model.model else ''}" for model in models),
         *([f"--model-memory={predictor.model_memory}"] if predictor.model_memory else []),
     ]
 

@@ -368,7 +368,7 @@ class InferenceApp(Part):
     @classmethod
     def _versions_of_the_first(cls, value: AppSpec, info: ValidationInfo) -> AppSpec:
         about: Metadata | None = info.data.get("metadata")
-        if about and any(model.name == about.name and not model.version for model in value.predictor.models):
+        if about and any(model.name == about.name and not model.version for model in value.predictor.models or ()):
             raise ValueError(f"predictor.models: {about.name} is the first model; give this one a version, or a name")
         return value
 

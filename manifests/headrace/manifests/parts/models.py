@@ -37,7 +37,7 @@ class MoreModel(Part):
 class SeveralModels(Part):
     """What a predictor says of models beside its first."""
 
-    models: list[MoreModel] = Field([])
+    models: list[MoreModel] | None = None
     """Models beside this one in the same server, each asked at its own paths; the topic's events go to this one."""
     model_memory: Bytes | None = None
     """Bytes that all models of the server take together: 3Gi. Those not asked for longest make room for one that is
@@ -45,12 +45,12 @@ class SeveralModels(Part):
 
     @field_validator("models")
     @classmethod
-    def _told_apart(cls, value: list[MoreModel]) -> list[MoreModel]:
-        keys = [model.key for model in value]
+    def _told_apart(cls, value: list[MoreModel] | None) -> list[MoreModel] | None:
+        keys = [model.key for model in value or ()]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise ValueError(f"{twice[0]} is there twice; give one of them another name, or both a version")
-        bare = {model.name for model in value if not model.version}
-        if mixed := sorted(bare & {model.name for model in value if model.version}):
+        bare = {model.name for model in value or () if not model.version}
+        if mixed := sorted(bare & {model.name for model in value or () if model.version}):
             raise ValueError(f"{mixed[0]} has versions, and one without; give each of them a version")
         return value
 
