@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from headrace.manifests import names
+from headrace.manifests.parts.batching import Batching
 from headrace.manifests.parts.compute import Nodes, Resources
 from headrace.manifests.parts.configuration import (
     Environment,
@@ -32,7 +33,7 @@ from headrace.manifests.parts.kafka import KafkaAccess
 from headrace.manifests.parts.models import SeveralModels
 from headrace.manifests.parts.observability import Logging, Metrics, Tracing
 from headrace.manifests.parts.operations import Cost, Disruption, Isolation, Quota, Rollout
-from headrace.manifests.parts.part import Bytes, Duration, Labels, Part
+from headrace.manifests.parts.part import Duration, Labels, Part
 from headrace.manifests.parts.scaling import Scale
 from headrace.manifests.parts.security import Access, Mesh, Network
 from headrace.manifests.parts.storage import CACHED, ModelCache
@@ -60,25 +61,6 @@ class Metadata(Part):
     """Kubernetes namespace; also part of the result events' source and of the consumer group's name."""
     labels: Labels = Field({})
     """Labels put on every resource of the app, beside Headrace's own `app.kubernetes.io/` labels."""
-
-
-class Batching(Part):
-    """How the predictor's requests are merged into one call of the model."""
-
-    max_size: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Most inputs in one call of the model; 1 turns batching off. More raises throughput until memory is full."""
-    max_delay: Duration = timedelta(milliseconds=5)
-    """Longest time that the first input waits for others, 0s to 1m. A full batch does not wait."""
-    max_bytes: Bytes | None = None
-    """Most bytes of tensors in one call of the model, such as 64Mi; no bound unless you say. A larger single request
-    runs alone."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Most tokens in one call, padding included, of models that count them, such as texts; no bound unless you say."""
-
-    @field_validator("max_delay")
-    @classmethod
-    def _bounded(cls, value: timedelta) -> timedelta:
-        return names.within(value, timedelta(), _MINUTE)
 
 
 class Component(Part):
