@@ -29,6 +29,7 @@ from headrace.models.kserve_api import InferRequest, InferResponse, Model, Predi
 from headrace.serving.app import ModelApp
 from headrace.serving.front import Front
 from headrace.serving.hosting import HostedModel
+from headrace.serving.repository import Repository
 from headrace.serving.settings import BatchLimits
 from headrace.serving.wire.limits import Limits
 from headrace.serving.wire.listener import Listener
@@ -141,7 +142,7 @@ class Way:
         model.ready = True
         hosted, front = HostedModel(model, BatchLimits(), predictor), ColdFront(model.name)
         front.knocks = knocks
-        front.application = ModelApp([hosted], Responder("ns", "app", model.name, "1"))
+        front.application = ModelApp(Repository([hosted]), Responder("ns", "app", model.name, "1"))
         listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
         listener = Listener(listening, front, Limits())
         await listener.open()

@@ -23,10 +23,14 @@ from headrace.local.broker.measures import BrokerMeasures
 from headrace.local.broker.server import EmbeddedBroker
 from headrace.local.metrics import TwinMeasures
 from headrace.local.status import ReplicaStatus, ServiceStatus, TwinStatus, WorkloadStatus
+from headrace.models.kserve_api import Model
 from headrace.serving.batching.measures import RunMeasures
 from headrace.serving.gpus import GpuMeasures
+from headrace.serving.hosting import HostedModel
 from headrace.serving.metering.measures import UsageMeasures
 from headrace.serving.metrics import Metrics
+from headrace.serving.repository import Repository, Slot
+from headrace.serving.settings import BatchLimits
 from headrace.telemetry.metrics.bounded import OTHER, Bounded
 from headrace.telemetry.metrics.exposition import Joined, page
 from headrace.telemetry.usage.record import Usage
@@ -67,7 +71,9 @@ def _server() -> bytes:
     metrics.request("GET", 200)
     metrics.call("ModelInfer", "OK")
     metrics.event("m", "result")
-    metrics.watch("m", lambda: 3)
+    repository = Repository(budget=1)
+    repository.add(Slot("m", hosted=HostedModel(Model("m"), BatchLimits())))
+    metrics.watch(repository)
     metrics.started({"import": 1.0, "load": 2.0})
     RunMeasures("m", merged=True)
     usage = Usage(
