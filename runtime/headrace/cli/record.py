@@ -38,6 +38,7 @@ def record(
     Changes nothing in Kafka. What is there when it begins is recorded, not what comes meanwhile. The file appears when
     it is whole.
     """
+    from headrace.cli.replay_run import removed
     from headrace.eventing.log import Partition
     from headrace.eventing.replay.files import dump_as
     from headrace.eventing.replay.places.place import place_of
@@ -53,9 +54,11 @@ def record(
         warn(sentence)
     begins = {Partition(part.topic, part.number): part.begin for part in found.ranges}
     ends = {Partition(part.topic, part.number): part.end for part in found.ranges}
-    records = TopicRange(address, begins, ends, by_time=len(begins) > 1).read({})
-    counted = _Counted(first_chosen(records, chosen, limit or 1 << 62))
+    source = TopicRange(address, begins, ends, by_time=len(begins) > 1)
+    counted = _Counted(first_chosen(source.read({}), chosen, limit or 1 << 62))
     place.write(dump_as(place.suffix)(counted))
+    if found.compacted and source.empty:
+        warn(removed(source.empty))
     typer.echo(f"{counted.count} events of {topic} in {output}")
 
 

@@ -156,7 +156,7 @@ def _sourced(plan: Plan, part: Part, kafka: KafkaSettings) -> Plan:
         found = limited(kafka, found, chosen, part.limit)
     for sentence in found.missing:
         ranges.warn(sentence)
-    return replace(plan, ranges=found.ranges)
+    return replace(plan, ranges=found.ranges, compacted=found.compacted)
 
 
 def _app_topic(part: Part) -> str:

@@ -116,6 +116,7 @@ def _tell(plan: Plan, folder: Path, outcome: Outcome, seconds: float, output: st
         "run": plan.run,
         "complete": outcome.complete,
         "read": tally.read,
+        "empty": tally.empty,
         "replayed": tally.chosen,
         "answered": tally.answered,
         "failed": tally.failed,
@@ -130,10 +131,17 @@ def _tell(plan: Plan, folder: Path, outcome: Outcome, seconds: float, output: st
     ending = "complete" if outcome.complete else f"not complete: go on with {_resume(plan)}"
     typer.echo(f"run {plan.run}: {ending}")
     typer.echo(f"{tally.answered} answered, {tally.failed} failed, {facts['rate']} a second")
+    if plan.compacted and tally.empty:
+        typer.echo(removed(tally.empty))
     if facts["results"]:
         typer.echo(f"answers in {facts['results']}")
     if facts["rejected"]:
         typer.echo(f"what failed is set aside in {facts['rejected']}")
+
+
+def removed(offsets: int) -> str:
+    """What is said of offsets of a compacted topic at which no record is."""
+    return f"{offsets} offsets of the range have no event: compaction has removed it, or it was a transaction's marker"
 
 
 def _rejected(plan: Plan) -> str:

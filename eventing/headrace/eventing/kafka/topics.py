@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import MemberToRemove
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove
 from kafka.errors import TopicAlreadyExistsError
 
 from headrace.eventing.kafka.driver import committed_of
@@ -54,6 +54,20 @@ def topic_names(kafka: KafkaSettings | str) -> set[str]:
     """
     with _admin(kafka, "list topics") as admin:
         return set(admin.list_topics())
+
+
+def is_compacted(kafka: KafkaSettings | str, topic: str) -> bool:
+    """Whether the topic keeps only the last record of each key; False where its settings may not be read.
+
+    Raises:
+        UnavailableError: no broker answers.
+        ConfigurationError: the login is refused.
+    """
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic, ["cleanup.policy"])
+    with _admin(kafka, f"read the settings of {topic}") as admin:
+        found = admin.describe_configs([asked], config_filter="all")
+    policy = found.get("topic", {}).get(topic, {}).get("cleanup.policy", {}).get("value")
+    return "compact" in (policy or "").split(",")
 
 
 def remove_member(kafka: KafkaSettings | str, group: str, *, name: str, member_id: str) -> None:

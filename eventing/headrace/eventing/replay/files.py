@@ -70,6 +70,11 @@ class _Single:
         """The one that it is."""
         return (self._partition,)
 
+    @property
+    def empty(self) -> int:
+        """None: a file has no gaps."""
+        return 0
+
     def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
         """The records; a line's, an item's or a row's number, from 0, is its offset."""
         first = starts.get(self._partition, 0)

@@ -52,6 +52,8 @@ class Tally:
 
     read: int = 0
     """Records of the source that were looked at."""
+    empty: int = 0
+    """Offsets on the way at which no record was."""
     chosen: int = 0
     """Of those, how many were replayed."""
     answered: int = 0
@@ -186,6 +188,7 @@ class ReplayLog:
         room = AHEAD - len(self._ahead)
         while room > 0 and held < AHEAD_BYTES:
             record = next(self._records, None)
+            self.tally.empty = self._source.empty
             if record is None:
                 self._exhausted = True
                 return

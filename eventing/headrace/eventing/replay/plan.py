@@ -77,6 +77,8 @@ class Plan:
     served: ServedModel | None = None
     ranges: tuple[Range, ...] = ()
     """What of a topic is replayed; empty for a recording."""
+    compacted: bool = False
+    """Whether the topic keeps only the last record of each key."""
     recording: str = ""
     """A file of CloudEvents, or a folder of files: its path or ``s3://`` address."""
     version: str = ""

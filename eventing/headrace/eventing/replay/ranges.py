@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.scan import Scanner
-from headrace.eventing.kafka.topics import offsets_at
+from headrace.eventing.kafka.topics import is_compacted, offsets_at
 from headrace.eventing.log import Partition
 from headrace.eventing.replay.plan import Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
 
     from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.eventing.log import Record
@@ -43,6 +43,8 @@ class Found:
     ranges: tuple[Range, ...]
     missing: tuple[str, ...] = ()
     """What was asked for and is there no more, one sentence each."""
+    compacted: bool = False
+    """Whether the topic keeps only the last record of each key."""
 
     @property
     def records(self) -> int:
@@ -60,8 +62,10 @@ def find_ranges(kafka: KafkaSettings | str, wanted: Wanted) -> Found:
     with Scanner(kafka, group=wanted.group) as scanner:
         first, last = scanner.begins(wanted.topic), scanner.ends(wanted.topic)
         begins, ends = dict(first), dict(last)
+        missing: tuple[str, ...] = ()
         if wanted.since:
             begins = _at(kafka, wanted.since, last)
+            missing = tuple(_expired(scanner, wanted.since, begins, first))
         if wanted.until:
             ends = _at(kafka, wanted.until, last)
         if wanted.group:
@@ -69,12 +73,15 @@ def find_ranges(kafka: KafkaSettings | str, wanted: Wanted) -> Found:
             ends = {p: min(end, done.offset if (done := known[p]) else 0) for p, end in ends.items()}
     if wanted.offsets:
         begins, ends = _between(wanted, begins, ends)
-    missing = tuple(_missing(partition, begins[partition], first[partition]) for partition in sorted(begins))
+    missing += tuple(_missing(partition, begins[partition], first[partition]) for partition in sorted(begins))
     ranges = tuple(
         Range(*partition, begin, max(begin, ends[partition]))
         for partition, begin in sorted((p, max(begin, first[p])) for p, begin in begins.items())
     )
-    return Found(ranges, tuple(filter(None, missing)))
+    compacted = is_compacted(kafka, wanted.topic)
+    if compacted:
+        missing = (*missing, f"{wanted.topic} is compacted: of each key perhaps only the last record is left")
+    return Found(ranges, tuple(filter(None, missing)), compacted)
 
 
 def limited(kafka: KafkaSettings | str, found: Found, choice: Choice, limit: int) -> Found:
@@ -89,7 +96,7 @@ def limited(kafka: KafkaSettings | str, found: Found, choice: Choice, limit: int
         reached = dict(begins)
         for record in first_chosen(scanner.read(begins, ends), choice, limit):
             reached[record.partition] = record.offset + 1
-    return Found(tuple(Range(*p, begin, reached[p]) for p, begin in begins.items()), found.missing)
+    return Found(tuple(Range(*p, begin, reached[p]) for p, begin in begins.items()), found.missing, found.compacted)
 
 
 def first_chosen(records: Iterable[Record], choice: Choice, limit: int) -> Iterator[Record]:
@@ -122,6 +129,23 @@ def _between(
     starts = {p: begin if not wanted.since else max(begin, begins[p]) for p, (begin, _) in chosen.items()}
     stops = {p: ends[p] if end is None else min(end, ends[p]) for p, (_, end) in chosen.items()}
     return starts, stops
+
+
+def _expired(
+    scanner: Scanner, since: datetime, begins: Mapping[Partition, int], first: Mapping[Partition, int]
+) -> Iterator[str]:
+    """Where the first record that is there is younger than what was asked for, and others were before it."""
+    for partition in sorted(begins):
+        begin = first[partition]
+        if not 0 < begin == begins[partition]:
+            continue
+        oldest = next(scanner.read({partition: begin}, {partition: begin + 1}), None)
+        if oldest is not None and oldest.timestamp > since.timestamp() * 1000:
+            moment = datetime.fromtimestamp(oldest.timestamp / 1000, timezone.utc).isoformat(timespec="seconds")
+            yield (
+                f"{partition.topic}/{partition.number}: the oldest record is of {moment}; what was there before, up to "
+                f"offset {begin - 1}, is gone: retention has removed it"
+            )
 
 
 def _missing(partition: Partition, asked: int, first: int) -> str:

@@ -21,6 +21,10 @@ class Source(Protocol):
     def partitions(self) -> Sequence[Partition]:
         """Its partitions."""
 
+    @property
+    def empty(self) -> int:
+        """Offsets, of those that were read so far, at which no record was."""
+
     def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
         """The records, each partition in its order; from an offset of ``starts`` on where it has one.
 
@@ -53,6 +57,12 @@ class TopicRange:
         self._begins = dict(begins)
         self._ends = dict(ends)
         self._by_time = by_time
+        self._empty = 0
+
+    @property
+    def empty(self) -> int:
+        """What compaction has removed, and what never was a record: the markers of transactions, and aborted ones."""
+        return self._empty
 
     @property
     def partitions(self) -> Sequence[Partition]:
@@ -68,5 +78,10 @@ class TopicRange:
         return merge(*single, key=lambda record: record.timestamp)
 
     def _range(self, begins: Mapping[Partition, int]) -> Iterator[Record]:
+        reached = dict(begins)
         with Scanner(self._kafka) as scanner:
-            yield from scanner.read(begins, self._ends)
+            for record in scanner.read(begins, self._ends):
+                self._empty += record.offset - reached[record.partition]
+                reached[record.partition] = record.offset + 1
+                yield record
+        self._empty += sum(max(0, self._ends[partition] - offset) for partition, offset in reached.items())
