@@ -11,16 +11,11 @@ A quarter of the mails is kept apart; mails with the same text are on one side o
 from __future__ import annotations
 
 import argparse
-import email
-import html
-import json
-import random
-import re
-from email import policy
 from pathlib import Path
 
 import numpy as np
 import torch
+from mails import mails
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -30,33 +25,7 @@ from headrace.predictors.minilm import SPAM_HEAD, WEIGHTS
 from headrace.predictors.sentence_network import EncoderShape, load_encoder
 from headrace.transformers.text import TextTransformer
 
-GROUPS = {"easy-ham-1": 0, "easy-ham-2": 0, "hard-ham-1": 0, "spam-1": 1, "spam-2": 1}
 EVEN = 0.5
-LETTERS = 2000
-"""Characters that are read of a mail: more than 128 tokens have."""
-
-
-def text_of(mail: str) -> str:
-    """Subject and text of a mail, without markup."""
-    try:
-        message = email.message_from_string(mail, policy=policy.default)
-        part = message.get_body(preferencelist=("plain", "html"))
-        body, subject = str(part.get_content() if part else message.get_payload()), str(message["subject"] or "")
-    except Exception:  # noqa: BLE001  # mails of this corpus are broken in every way there is
-        body, subject = mail.partition("\n\n")[2], ""
-    shown = html.unescape(re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", " ", body))
-    return re.sub(r"\s+", " ", f"{subject} . {shown}").strip()[:LETTERS]
-
-
-def mails(folder: Path, most: int) -> list[tuple[str, int]]:
-    """Distinct texts with 1 for spam; at most ``most`` of each group."""
-    chosen: dict[str, int] = {}
-    for group, verdict in GROUPS.items():
-        files = sorted((folder / group).glob("*.json"))
-        random.Random(0).shuffle(files)  # noqa: S311  # the same choice every time
-        for file in files[:most]:
-            chosen[text_of(json.loads(file.read_text(encoding="utf-8"))["text"])] = verdict
-    return sorted(chosen.items())
 
 
 def embedded(texts: list[str]) -> np.ndarray:

@@ -47,6 +47,10 @@ class Processes:
                 told = log.read_text(errors="replace")[-MOST_TOLD:]
                 raise SystemExit(f"{log.stem} has ended with {process.returncode}:\n{told}")
 
+    def all_run(self) -> bool:
+        """Whether none of them has ended."""
+        return all(process.poll() is None for process in self._running.values())
+
     def cpu(self) -> float:
         """Seconds of CPU that they and their children have used so far."""
         return sum(cpu_of(process.pid) for process in self._running.values())

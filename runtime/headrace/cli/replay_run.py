@@ -77,12 +77,12 @@ async def _until_done(plan: Plan, folder: Path, kafka: KafkaSettings) -> Outcome
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     pause_file = folder / PAUSED
-    with _progress(plan, pause_file.exists) as told:
+    with _progress(plan, kafka, pause_file.exists) as told:
         return await run(plan, folder, kafka, stop=stop, progress=told, paused=pause_file.exists)
 
 
 @contextmanager
-def _progress(plan: Plan, paused: Callable[[], bool]) -> Iterator[Callable[[Tally], None]]:
+def _progress(plan: Plan, kafka: KafkaSettings, paused: Callable[[], bool]) -> Iterator[Callable[[Tally], None]]:
     """A progress bar where a person looks on; offsets that hold nothing count as done at the end only."""
     if not person_looks_on():
         yield lambda _: None
@@ -90,7 +90,7 @@ def _progress(plan: Plan, paused: Callable[[], bool]) -> Iterator[Callable[[Tall
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    total = sum(part.end - part.begin for part in plan.ranges) or plan.end
+    total = plan.source(kafka).total()
     columns = (
         BarColumn(),
         MofNCompleteColumn(),

@@ -48,6 +48,7 @@ def tensor(*data: float) -> dict[str, Any]:
         ("classes", tensor(0.4, 0.6), tensor(0.6, 0.4), "flip"),
         ("classes", {"predictions": [[0.4, 0.6]]}, {"predictions": [[0.6, 0.4]]}, "flip"),
         ("classes", {"label": "a", "note": "x"}, {"label": "a", "note": "y"}, "close"),
+        ("classes", {"label": "a", "vector": [0.4, 0.6]}, {"label": "a", "vector": [0.6, 0.4]}, "close"),
         ("embeddings", [1.0, 0.0], [0.999, 0.01], "close"),
         ("embeddings", [1.0, 0.0], [0.7, 0.7], "changed"),
         ("embeddings", {"label": "a", "v": [1.0, 0.0]}, {"label": "b", "v": [1.0, 0.0]}, "close"),

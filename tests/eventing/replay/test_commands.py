@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import random
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import psutil
 import pytest
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from tests.eventing.replay.conftest import receiving
 
 from headrace.cli.main import main
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from tests.eventing.replay.conftest import Receiver
 
 EVENTS = 300
+KILLS = 2
 PATIENCE = 60.0
 """Seconds for any one command."""
 pytestmark = pytest.mark.timeout(300)
@@ -125,7 +130,7 @@ def test_kill_9_at_random_points_changes_no_answer(headrace: Headrace, receiver:
     assert process.stderr is not None
     run = process.stderr.readline().split()[1].rstrip(":")
     kills = 0
-    for _ in range(4):
+    for _ in range(KILLS):
         _wait_for(receiver, len(receiver.got) + dice.randint(5, 60), process)
         kills += process.poll() is None
         process.kill()
@@ -211,6 +216,43 @@ def test_a_run_is_paused_and_goes_on(headrace: Headrace, receiver: Receiver) -> 
     said, told = process.communicate(timeout=PATIENCE)
     assert (process.returncode, summary(said)["answered"]) == (0, EVENTS), told
     assert len(receiver.got) == EVENTS
+
+
+def test_a_person_sees_how_far_it_is(headrace: Headrace, receiver: Receiver) -> None:
+    """On a terminal a bar with the count, the rate, what failed and the time that is left; standard output is clean."""
+    ours, theirs = pty.openpty()
+    words = ("replay", "--topic", "calls", "--to", receiver.url, "--rate", "100/s", "--output", "json")
+    command = [sys.executable, "-m", "headrace.cli.main", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "COLUMNS": "120"})
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone with its last process
+        while chunk := os.read(ours, 1 << 16):
+            shown += chunk
+    os.close(ours)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, shown
+    assert summary(said.decode())["answered"] == EVENTS
+    told = shown.decode()
+    assert re.search(r"\d+/300", told), told
+    assert re.search(r"\d+/s, 0 failed", told), told
+    assert re.search(r"0:00:\d\d", told), told
+
+
+def test_the_live_group_is_asked_and_never_moved(headrace: Headrace, receiver: Receiver, kafka: str) -> None:
+    """``--group`` replays what the group has done, and the group stands where it stood."""
+    partitions = [Partition("calls", number) for number in range(3)]
+    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id="live", enable_auto_commit=False)
+    consumer.assign([TopicPartition(*partition) for partition in partitions])
+    consumer.commit({TopicPartition("calls", 0): OffsetAndMetadata(7, "", -1)})
+    consumer.close()
+    before = group_progress(kafka, "live", partitions)
+    code, said, told = headrace.run(
+        *("replay", "--topic", "calls", "--group", "live", "--to", receiver.url, "--output", "json")
+    )
+    assert (code, summary(said)["answered"], len(receiver.got)) == (0, 7, 7), told
+    assert group_progress(kafka, "live", partitions) == before
+    assert before[partitions[0]].offset == 7
 
 
 MODEL = """

@@ -72,6 +72,8 @@ class _Walk:
     rule: Rule = "auto"
     beyond: bool = False
     touched: bool = False
+    labelled: bool = False
+    """Whether what is looked at now names its class: then a list of numbers beside it is no list of scores."""
     most: float = 0.0
     cosines: list[float] = field(default_factory=list)
     overlaps: list[float] = field(default_factory=list)
@@ -102,7 +104,7 @@ class _Walk:
 
     def vector(self, before: Sequence[float], after: Sequence[float]) -> None:
         """Two lists of numbers, of one length."""
-        if self.rule == "classes":
+        if self.rule == "classes" and not self.labelled:
             self.ranks(_by_score(before), _by_score(after))
             return
         found = cosine(before, after)
@@ -181,6 +183,7 @@ def _walk(walk: _Walk, before: Any, after: Any, path: str) -> None:
 
 def _members(walk: _Walk, before: dict[str, Any], after: dict[str, Any], path: str) -> None:
     walk.notes.extend(f"{path}.{name}" for name in sorted(before.keys() ^ after.keys()))
+    around, walk.labelled = walk.labelled, walk.labelled or LABEL in before
     for name in sorted(before.keys() & after.keys()):
         place = f"{path}.{name}"
         if name == LABEL and before[name] != after[name] and walk.counts("classes"):
@@ -189,6 +192,7 @@ def _members(walk: _Walk, before: dict[str, Any], after: dict[str, Any], path: s
             _runners_up(walk, before[name], after[name])
         else:
             _walk(walk, before[name], after[name], place)
+    walk.labelled = around
 
 
 def _items(walk: _Walk, before: list[Any], after: list[Any], path: str) -> None:

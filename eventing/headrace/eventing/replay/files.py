@@ -15,7 +15,7 @@ from headrace.eventing.codec.kafka import write_record
 from headrace.eventing.event import new_event
 from headrace.eventing.log import Partition, Record
 from headrace.eventing.publish import DEFAULT_TYPE
-from headrace.eventing.replay.parquet import dump_rows, load_rows
+from headrace.eventing.replay.parquet import count_rows, dump_rows, load_rows
 from headrace.eventing.replay.places.place import Listed
 from headrace.eventing.replay.recording import dump_recorded, load_recorded
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from headrace.eventing.replay.places.place import Place
     from headrace.eventing.replay.source import Source
 
+CHUNK = 1 << 20
+"""Bytes that are looked at together where lines are counted."""
 FIELDS = ("name", "stem", "suffix", "path", "folder")
 """What an attribute of a folder's files may name in braces: of ``a/b/cat.png``, beneath the folder ``a``, these are
 ``cat.png``, ``cat``, ``png``, ``b/cat.png`` and ``b``."""
@@ -75,6 +77,14 @@ class _Single:
         """None: a file has no gaps."""
         return 0
 
+    def total(self) -> int | None:
+        """What the file says of itself; no more than were asked for."""
+        found = self._count()
+        return found if found is None or self._end is None else min(found, self._end)
+
+    def _count(self) -> int | None:
+        return None
+
     def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
         """The records; a line's, an item's or a row's number, from 0, is its offset."""
         first = starts.get(self._partition, 0)
@@ -89,6 +99,12 @@ class _Single:
 
 class Recording(_Single):
     """A file of CloudEvents, one JSON object a line; see :mod:`headrace.eventing.replay.recording`."""
+
+    def _count(self) -> int | None:
+        if self._place.name.startswith("s3://"):
+            return None  # counting would fetch it all
+        with self._place.open() as lines:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(CHUNK), b""))
 
     def _from(self, first: int) -> Iterator[Record]:
         with self._place.open() as lines:
@@ -118,6 +134,10 @@ class Batch(_Single):
 class Rows(_Single):
     """A Parquet file with a row an event; see :mod:`headrace.eventing.replay.parquet`."""
 
+    def _count(self) -> int | None:
+        with self._place.open() as file:
+            return count_rows(file, self._place.name)
+
     def _from(self, first: int) -> Iterator[Record]:
         with self._place.open() as file:
             yield from load_rows(file, self._place.name, self._partition, first)
@@ -141,6 +161,9 @@ class Folder(_Single):
         super().__init__(place, end)
         self._attributes = {"type": DEFAULT_TYPE, "source": "/headrace/folder", "subject": "{name}", **attributes}
         self._event(Listed("x.y", 0.0), b"")  # a mistake is told before the run begins
+
+    def _count(self) -> int | None:
+        return sum(1 for file in self._place.files() if not _is_hidden(file.path))
 
     def _from(self, first: int) -> Iterator[Record]:
         shown = (file for file in self._place.files() if not _is_hidden(file.path))

@@ -65,11 +65,7 @@ def load_rows(file: BinaryIO, name: str, partition: Partition, first: int) -> It
     Raises:
         ConfigurationError: it is no Parquet file, or lacks a column; or pyarrow is not installed.
     """
-    arrow, parquet = _pyarrow()
-    try:
-        table = parquet.ParquetFile(file)
-    except arrow.ArrowInvalid as fault:
-        raise ConfigurationError(f"{name} is no Parquet file: {fault}") from fault
+    table = _opened(file, name)
     columns = set(table.schema_arrow.names)
     if missing := [column for column in ("id", "source", "type") if column not in columns]:
         raise ConfigurationError(
@@ -81,6 +77,23 @@ def load_rows(file: BinaryIO, name: str, partition: Partition, first: int) -> It
         if number + rows > first:
             yield from _of_group(table, group, number, first, partition)
         number += rows
+
+
+def count_rows(file: BinaryIO, name: str) -> int:
+    """How many rows a Parquet file has.
+
+    Raises:
+        ConfigurationError: it is no Parquet file; or pyarrow is not installed.
+    """
+    return int(_opened(file, name).metadata.num_rows)
+
+
+def _opened(file: BinaryIO, name: str) -> Any:
+    arrow, parquet = _pyarrow()
+    try:
+        return parquet.ParquetFile(file)
+    except arrow.ArrowInvalid as fault:
+        raise ConfigurationError(f"{name} is no Parquet file: {fault}") from fault
 
 
 def _of_group(table: Any, group: int, number: int, first: int, partition: Partition) -> Iterator[Record]:

@@ -25,6 +25,14 @@ class Source(Protocol):
     def empty(self) -> int:
         """Offsets, of those that were read so far, at which no record was."""
 
+    def total(self) -> int | None:
+        """Records that there are at most, where that is known without reading all of them; for a progress bar.
+
+        Raises:
+            UnavailableError: it does not answer.
+            ConfigurationError: it cannot be read.
+        """
+
     def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
         """The records, each partition in its order; from an offset of ``starts`` on where it has one.
 
@@ -68,6 +76,10 @@ class TopicRange:
     def partitions(self) -> Sequence[Partition]:
         """Those of the topic, also those of which the range has nothing."""
         return sorted(self._begins)
+
+    def total(self) -> int | None:
+        """The offsets that the range spans."""
+        return sum(max(0, self._ends[partition] - begin) for partition, begin in self._begins.items())
 
     def read(self, starts: Mapping[Partition, int]) -> Iterator[Record]:
         """The committed records of the range."""
