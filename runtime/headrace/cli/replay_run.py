@@ -13,7 +13,7 @@ import orjson
 import typer
 
 from headrace.cli.target import person_looks_on, trace_this_command
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, TakenOverError
 from headrace.eventing.replay.plan import RIVAL
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def play(plan: Plan, folder: Path, kafka: KafkaSettings, output: str) -> None:
         with _target(plan, folder) as target:
             outcome = asyncio.run(_until_done(replace(plan, target=target), folder, kafka))
     except HeadraceError as fault:
-        if fault.retriable:
+        if fault.retriable or isinstance(fault, TakenOverError):
             fault.hint = f"{fault.hint + '; ' if fault.hint else ''}go on with {_resume(plan)}"
         raise
     finally:
