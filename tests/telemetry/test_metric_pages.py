@@ -25,6 +25,7 @@ from headrace.local.metrics import TwinMeasures
 from headrace.local.status import ReplicaStatus, ServiceStatus, TwinStatus, WorkloadStatus
 from headrace.models.kserve_api import Model
 from headrace.serving.batching.measures import RunMeasures
+from headrace.serving.execution.measures import restarts
 from headrace.serving.gpus import GpuMeasures
 from headrace.serving.hosting import HostedModel
 from headrace.serving.metering.measures import UsageMeasures
@@ -76,6 +77,7 @@ def _server() -> bytes:
     metrics.watch(repository)
     metrics.started({"import": 1.0, "load": 2.0})
     RunMeasures("m", merged=True)
+    restarts().labels("m")
     usage = Usage(
         namespace="n", app="a", component="predictor", replica="r", model="m", revision="1", tenant="acme", events=1,
         compute_seconds=1, cold_start_seconds=1, idle_seconds=1,
