@@ -4,7 +4,7 @@
     python -m benchmarks.replay --mails mails.jsonl           # and each mail of a recording through MiniLM; then int8
     python -m benchmarks.replay --events 5000 --batch 1 --json found.json
 
-docs/benchmarks.md says what is measured, and has figures.
+docs/benchmarks.md says what is measured.
 """
 
 from __future__ import annotations
