@@ -117,7 +117,9 @@ def test_refusals_are_told_in_grpcs_way(home: Path) -> None:
             return caught.value.code(), str(caught.value.details())
 
     async def scenario() -> None:
-        async with running(home / "1", spoken(timeout=1)) as up:
+        async with running(home / "1", spoken(timeout=2, minReplicas=1)) as up:
+            # The start of a replica is not what is timed here.
+            await up.until(lambda: bool(up.kinds("ready")), 60)
             assert await told(up, "other.vision.localhost") == (
                 grpc.StatusCode.UNIMPLEMENTED,
                 "No service is called 'other.vision.localhost'",

@@ -210,7 +210,7 @@ def test_a_window_changes_its_length_and_keeps_what_fits() -> None:
     assert window.average(10) == 10.0
 
 
-def test_the_weighted_average_halves_nothing_but_ages_all() -> None:
+def test_the_weighted_average_makes_the_past_count_less() -> None:
     """Weights c, c(1-c), ...: [10, 10, 5, 5] with c = 0.6 is 5.544, reversed 9.072; silence ages it further."""
     coefficient = 1 - (1 - 0.9999) ** (1 / 4)
     window = Buckets(4.0, weighted=True)

@@ -7,8 +7,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from tests.local.conftest import QUICK, component, inference_service, lines, running
+
+from headrace.local.plan import plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +37,13 @@ def test_a_thousand_requests_at_zero_are_all_answered_once(home: Path, tmp_path:
         async with running(home, inference_service(predictor=part), settings=replace(QUICK, replica_limit=2)) as up:
             asked = [asyncio.ensure_future(up.ask(f"/{number}")) for number in range(1000)]
             await up.until(lambda: up.twin.status().services[0].queued == 1000, 60)
+            answering = asyncio.gather(*asked)
             most = 0
-            while not all(request.done() for request in asked):
+            while not answering.done():
                 status = up.twin.status().services[0]
                 most = max(most, *(replica.in_flight for replica in status.replicas), 0)
-                await asyncio.wait(asked, timeout=0.01)
-            answers = await asyncio.gather(*asked)
+                await asyncio.wait([answering], timeout=0.05)
+            answers = answering.result()
             assert [answer["path"] for answer in answers] == [f"/{number}" for number in range(1000)]
             assert most == 4
 
@@ -84,3 +88,58 @@ def test_the_activator_is_in_the_path_by_the_spare_capacity(home: Path) -> None:
             assert (await up.ask())["name"] == "labels-predictor-1"
 
     asyncio.run(scenario())
+
+
+def with_limits(**limits: float) -> dict[str, Any]:
+    """A Knative Service with these timeouts."""
+    container = component()["containers"][0]
+    spec = {**limits, "containers": [container]}
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "labels", "namespace": "vision"},
+        "spec": {"template": {"spec": spec}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("limits", "path", "code"),
+    [
+        ({"timeoutSeconds": 1, "responseStartTimeoutSeconds": 1}, "/?delay=30", 504),
+        ({"timeoutSeconds": 60, "responseStartTimeoutSeconds": 1}, "/?delay=30", 504),
+        ({"timeoutSeconds": 60, "idleTimeoutSeconds": 1}, "/?delay=30", 504),
+        ({"timeoutSeconds": 60, "responseStartTimeoutSeconds": 1}, "/stream?chunks=4&pause=0.5", 200),
+        ({"timeoutSeconds": 60, "idleTimeoutSeconds": 2}, "/stream?chunks=6&pause=0.5", 200),
+    ],
+)
+def test_the_three_timeouts(home: Path, limits: dict[str, float], path: str, code: int) -> None:
+    """504 before the answer begins; one that began in time, and goes on, is not cut by the first two."""
+
+    async def scenario() -> None:
+        async with running(home, with_limits(**limits)) as up:
+            # The start of the first replica is not what is timed here.
+            async with up.client.get(up.url() + "/", timeout=aiohttp.ClientTimeout(60)) as response:
+                await response.read()
+            assert (await status_of(up, path))[0] == code
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("limits", [{"timeoutSeconds": 2}, {"timeoutSeconds": 60, "idleTimeoutSeconds": 1}])
+def test_an_answer_that_is_cut_does_not_look_complete(home: Path, limits: dict[str, float]) -> None:
+    """By the total time, and by silence: the status is out, so the connection ends."""
+
+    async def scenario() -> None:
+        async with running(home, with_limits(**limits)) as up:
+            await status_of(up, "/")
+            with pytest.raises(aiohttp.ClientError):
+                await status_of(up, "/stream?chunks=2&pause=20")
+
+    asyncio.run(scenario())
+
+
+def test_limits_are_knatives_unless_written() -> None:
+    """300 s in all and until the answer begins, no bound of silence; KServe's timeout is the first of them."""
+    limits = plan([with_limits()]).services[0].limits
+    assert (limits.total, limits.start, limits.idle) == (300, 300, 0)
+    assert plan([inference_service(predictor=component(timeout=7))]).services[0].limits.total == 7

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from headrace.local.readiness import Readiness, new_probing_session, probe
+from headrace.local.probes import Probe
+from headrace.local.readiness import Readiness, ask, new_probing_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +42,17 @@ def server() -> Iterator[int]:
         running.shutdown()
 
 
+async def _never(words: tuple[str, ...], seconds: float) -> bool:
+    raise AssertionError
+
+
 def test_no_request_goes_down_the_connection_of_a_probe() -> None:
     """A POST right after a probe never finds its connection closed, whether or not the server announces the close."""
 
     async def rounds(port: int) -> None:
         async with new_probing_session() as session:
             for _ in range(200):
-                assert await probe(session, port, "/") is Readiness.READY
+                assert await ask(session, Probe("http", path="/"), port, _never) is Readiness.READY
                 async with session.post(f"http://127.0.0.1:{port}/", data=b"x") as response:
                     assert response.status == 200
 

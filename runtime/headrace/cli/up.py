@@ -11,6 +11,12 @@ import typer
 
 
 def up(
+    manifests: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder or file of Kubernetes manifests to run as they are, in place of a headrace.yaml."
+        ),
+    ] = None,
     file: Annotated[Path, typer.Option("--file", "-f", help="The headrace.yaml with the apps.")] = Path(
         "headrace.yaml"
     ),
@@ -21,6 +27,9 @@ def up(
     kafka_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the embedded broker; 0 takes a free one.")
     ] = 9092,
+    most: Annotated[
+        int | None, typer.Option("--max-replicas", min=1, help="Most replicas of one service [default: one a core].")
+    ] = None,
     template: Annotated[
         bool,
         typer.Option(help="Fork replicas from a process that has imported the model's code; else each imports it."),
@@ -36,22 +45,30 @@ def up(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what the processes write.")] = False,
 ) -> None:
-    """Run the apps of a headrace.yaml on this machine until Ctrl-C.
+    """Run the apps of a headrace.yaml, or Kubernetes manifests, on this machine until Ctrl-C.
 
-    Renders the Kubernetes manifests and runs those: an embedded Kafka broker, an HTTP ingress, the dispatcher, and
-    model servers that start with the first event and go again when none comes. No cluster, no Docker.
+    Renders the manifests of the apps and runs those, or those given: an embedded Kafka broker, an HTTP ingress, the
+    dispatcher, and model servers that start with the first event and go again when none comes. No cluster, no Docker.
     """
     from headrace.cli.up_run import Up, UpOptions, somebody_looks_on
     from headrace.local.settings import DEFAULTS
     from headrace.local.state import Home
     from headrace.manifests.loading import load_apps
 
+    settings = replace(DEFAULTS, kafka_port=kafka_port, templates=template)
+    if most:
+        settings = replace(settings, replica_limit=most)
+    if manifests:
+        from headrace.cli.up_manifests import up_manifests
+
+        up_manifests(manifests, kafka=kafka, port=port, settings=settings, verbose=verbose)
+        return
     options = UpOptions(
         file=file,
         home=Home.of().path,
         kafka=kafka,
         port=port,
-        settings=replace(DEFAULTS, kafka_port=kafka_port, templates=template),
+        settings=settings,
         verbose=verbose,
         reload=reload,
         live=somebody_looks_on() if live is None else live,

@@ -6,7 +6,6 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from headrace.errors import ConfigurationError
 from headrace.eventing.kafka.environment import kafka_settings
 from headrace.eventing.kafka.topics import TopicSpec, create_topics
 from headrace.local.clock import SYSTEM_CLOCK
@@ -55,10 +54,8 @@ def twin_of(
         environment: What the containers inherit.
 
     Raises:
-        ConfigurationError: an app asks for what only a cluster can do; every such field is named. Or the settings for
-            a broker of one's own, which the environment gives, are wrong.
+        ConfigurationError: the settings for a broker of one's own, which the environment gives, are wrong.
     """
-    _refuse_what_needs_a_cluster(apps)
     return Twin(
         render_all(apps, RenderOptions()),
         home=home,
@@ -69,7 +66,7 @@ def twin_of(
         settings=settings or DEFAULTS,
         on_event=on_event,
         echo=echo,
-        create_topics=_creator(kafka),
+        create_topics=topic_creator(kafka),
         clock=clock,
         environment=environment,
     )
@@ -89,22 +86,7 @@ def _known(app: InferenceApp) -> RunningApp:
     )
 
 
-def _refuse_what_needs_a_cluster(apps: Sequence[InferenceApp]) -> None:
-    problems = [
-        f"app {app.name}: spec.{field}: {value}: the twin does not do this"
-        for app in apps
-        for field, value, missing in (
-            ("trigger.delivery", app.spec.trigger.delivery, app.spec.trigger.delivery != "headrace"),
-            ("transformer.collocated", "true", bool(app.spec.transformer and app.spec.transformer.collocated)),
-        )
-        if missing
-    ]
-    if problems:
-        hint = "leave the field out here; `headrace render` knows it"
-        raise ConfigurationError("Not to be run on this machine", problems=tuple(problems), hint=hint)
-
-
-def _creator(kafka: str | None) -> Callable[[str, tuple[Topic, ...]], Awaitable[None]]:
+def topic_creator(kafka: str | None) -> Callable[[str, tuple[Topic, ...]], Awaitable[None]]:
     """What creates topics: with the environment's settings on a broker of one's own, with none on the embedded one."""
     own = kafka_settings(bootstrap=kafka) if kafka else None
 

@@ -92,6 +92,10 @@ class Started:
         return _Program(process)
 
 
+STARTED = Started()
+"""Nothing passed on."""
+
+
 def terminate(child: Child) -> None:
     """SIGTERM it; one that is gone already is left alone."""
     with contextlib.suppress(ProcessLookupError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.local.resources import Name
+from headrace.local.words import on_this_machine, port_words, with_ports_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,6 @@ _CLUSTER_HOST = re.compile(
     r"(?<![\w.-])(?P<name>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc(?:\.cluster\.local)?(?::\d+)?(?![\w.-])"
 )
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
-_PORT_FLAG = re.compile(r"--[\w-]*port\Z")
-_PYTHONS = ("python", "python3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,8 @@ class Surroundings:
     """Folder under which mounted files lie."""
     environment: Mapping[str, str]
     """What every process inherits."""
+    dropped: frozenset[str] = frozenset()
+    """Variables that no container gets here: how a cluster's Kafka is logged in to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Command:
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
+    memory: int = 0
+    """Bytes that it may use; 0 is without bound."""
 
 
 def service_command(service: Service, replica: str, ports: Mapping[int, int], around: Surroundings) -> Command:
@@ -53,30 +55,37 @@ def service_command(service: Service, replica: str, ports: Mapping[int, int], ar
     A transformer gets the arguments that KServe's controller adds, unless the manifest has them.
     """
     port = ports[service.container.port]
-    command = _command(service.container, Name(service.name.namespace, replica), ports, around)
-    return Command(
-        (*command.argv, *_added_args(service, command.argv, port, around)),
-        {
-            **command.environment,
-            "PORT": str(port),
-            # Knative's runtime contract, "Environment".
-            "K_SERVICE": service.knative_name,
-            "K_CONFIGURATION": service.knative_name,
-            "K_REVISION": command.environment.get("K_REVISION", service.revision),
-        },
-    )
+    given = {"PORT": str(port), **_contract(service)}
+    command = _command(service.container, Name(service.name.namespace, replica), ports, around, given)
+    # Knative's runtime contract, "Environment": not for a container to set, but for the name of its revision.
+    environment = {**command.environment, **given}
+    environment["K_REVISION"] = command.environment["K_REVISION"]
+    return Command((*command.argv, *_added_args(service, command.argv, port, around)), environment, command.memory)
+
+
+def beside_command(
+    service: Service, container: Container, replica: str, ports: Mapping[int, int], around: Surroundings
+) -> Command:
+    """Another container of the same pod: it shares the ports, and gets none of its own."""
+    return _command(container, Name(service.name.namespace, replica), ports, around, _contract(service))
+
+
+def _contract(service: Service) -> dict[str, str]:
+    return {
+        "K_SERVICE": service.knative_name,
+        "K_CONFIGURATION": service.knative_name,
+        "K_REVISION": service.revision,
+    }
 
 
 def workload_command(container: Container, pod: Name, ports: Mapping[int, int], around: Surroundings) -> Command:
     """A Deployment's container."""
-    return _command(container, pod, ports, around)
+    return _command(container, pod, ports, around, {})
 
 
-def mount_folder(mounts: Path, mount: Mount, pod_namespace: str) -> Path:
+def mount_folder(mounts: Path, mount: Mount) -> Path:
     """Where the files of a mount lie on this machine."""
-    if mount.config_map is None:
-        return mounts / pod_namespace / "empty" / mount.volume
-    folder = mounts / mount.config_map.namespace / "config" / mount.config_map.name
+    folder = mounts / mount.folder
     return folder / mount.file if mount.file else folder
 
 
@@ -91,20 +100,23 @@ def unknown_hosts(container: Container, known: frozenset[Name]) -> list[str]:
     ]
 
 
-def _command(container: Container, pod: Name, ports: Mapping[int, int], around: Surroundings) -> Command:
+def _command(
+    container: Container, pod: Name, ports: Mapping[int, int], around: Surroundings, given: Mapping[str, str]
+) -> Command:
     own = {"metadata.name": pod.name, "metadata.namespace": pod.namespace}
-    environment = {name: own[field] for name, field in container.fields.items()}
+    environment = {**given, **{name: own[field] for name, field in container.fields.items()}}
     for key, value in container.environment.items():
-        environment[key] = _localised(_expanded(value, environment), container, pod, around)
+        if key not in around.dropped:
+            environment[key] = _localised(_expanded(value, environment), container, around)
     if KAFKA_VARIABLE in environment:
         environment[KAFKA_VARIABLE] = around.kafka
-    environment = {key: _env_port(key, value, ports) for key, value in environment.items()}
+    environment = {key: with_ports_of(_env_port(key, value, ports), ports) for key, value in environment.items()}
     words = [
-        _localised(_expanded(word, environment), container, pod, around)
+        with_ports_of(_localised(_expanded(word, environment), container, around), ports)
         for word in (*container.command, *container.args)
     ]
-    argv = _on_this_machine(_with_ports(words, ports))
-    return Command(argv, {**around.environment, "HOSTNAME": pod.name, **environment})
+    argv = on_this_machine(port_words(words, ports, container.port))
+    return Command(argv, {**around.environment, "HOSTNAME": pod.name, **environment}, container.memory)
 
 
 def _added_args(service: Service, argv: tuple[str, ...], port: int, around: Surroundings) -> list[str]:
@@ -126,42 +138,22 @@ def _expanded(text: str, environment: Mapping[str, str]) -> str:
     return _REFERENCE.sub(lambda found: environment.get(found[1], found[0]) if found[1] else "$", text)
 
 
-def _localised(text: str, container: Container, pod: Name, around: Surroundings) -> str:
-    folders = {mount.path: str(mount_folder(around.mounts, mount, pod.namespace)) for mount in container.mounts}
+def _localised(text: str, container: Container, around: Surroundings) -> str:
+    folders = {mount.path: str(mount_folder(around.mounts, mount)) for mount in container.mounts}
     if folders:
         # All in one pass, the longest path first: what stands in for one mount may lie below the path of another.
         paths = "|".join(map(re.escape, sorted(folders, key=len, reverse=True)))
         pattern = rf"(?<![\w./-])({paths})(?=/|\Z|[\s,:;\"'])"
         text = re.sub(pattern, lambda found: folders[found[1]], text)
-    return _CLUSTER_HOST.sub(
-        lambda found: around.addresses.get(Name(found["namespace"], found["name"]), found[0]), text
-    )
+    return localised(text, around.addresses)
+
+
+def localised(text: str, addresses: Mapping[Name, str]) -> str:
+    """``text`` with every cluster name of a service replaced by its address here; others stay."""
+    return _CLUSTER_HOST.sub(lambda found: addresses.get(Name(found["namespace"], found["name"]), found[0]), text)
 
 
 def _env_port(key: str, value: str, ports: Mapping[int, int]) -> str:
     if value.isdecimal() and (key == "PORT" or key.endswith("_PORT")):
         return str(ports.get(int(value), value))
     return value
-
-
-def _with_ports(words: list[str], ports: Mapping[int, int]) -> list[str]:
-    result: list[str] = []
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if equals and value.isdecimal() and _PORT_FLAG.match(flag):
-            result.append(f"{flag}={ports.get(int(value), value)}")
-        elif word.isdecimal() and result and _PORT_FLAG.match(result[-1]):
-            result.append(str(ports.get(int(word), word)))
-        else:
-            result.append(word)
-    return result
-
-
-def _on_this_machine(words: list[str]) -> tuple[str, ...]:
-    """The interpreter of the twin stands for the one in the image."""
-    program = words[0].rpartition("/")[2] if words else ""
-    if program == "headrace":
-        return (sys.executable, "-m", "headrace.cli.main", *words[1:])
-    if program in _PYTHONS:
-        return (sys.executable, *words[1:])
-    return tuple(words)

@@ -1,4 +1,4 @@
-"""A container of a pod, as far as a process can be one: command, environment, ports, mounted files, readiness."""
+"""A container of a pod, as far as a process can be one: command, environment, ports, mounted files, probes, memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from headrace.local.ignored import OF_A_CONTAINER, OF_A_POD, note
+from headrace.local.memory import read_memory
+from headrace.local.probes import Probe, read_probe
 from headrace.local.resources import Name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.local.place import Place
+    from headrace.local.reading import Reading
 
 DEFAULT_PORT = 8080
 _PORT_FLAG = re.compile(r"--[\w-]*port(?:=(\d+))?\Z")
+_HTTP2 = ("h2c", "grpc")
+"""How the name of a port begins that takes HTTP/2: Knative's word, and what others write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +29,17 @@ class Mount:
 
     path: str
     """In the container."""
-    config_map: Name | None
-    """Whose files lie there; None is an empty folder."""
-    volume: str
-    """The volume's name, of an empty folder with its owner's."""
+    folder: str
+    """Below the run directory's ``mounts``."""
     file: str = ""
-    """The one file of the ConfigMap that is mounted (``subPath``); empty is the whole folder."""
+    """The one file of it that is mounted (``subPath``); empty is the whole folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
     """What is run."""
 
+    name: str
     command: tuple[str, ...]
     args: tuple[str, ...]
     environment: Mapping[str, str]
@@ -46,13 +51,18 @@ class Container:
     ports: frozenset[int]
     """Every port that it listens on, as far as the manifest tells."""
     mounts: tuple[Mount, ...]
-    probe_path: str
-    """Where an HTTP GET tells readiness; empty: a TCP connection does, as Knative has it."""
+    readiness: Probe | None = None
+    liveness: Probe | None = None
+    startup: Probe | None = None
     http2_port: int = 0
     """The port that HTTP/2 and gRPC go to (``h2c``); 0 is none."""
+    folder: str = ""
+    """Its working folder, where it says one (``workingDir``)."""
+    memory: int = 0
+    """Bytes that it may use (its limit); 0 is without bound."""
 
 
-NOTHING = Container((), (), {}, {}, DEFAULT_PORT, frozenset(), (), "")
+NOTHING = Container("", (), (), {}, {}, DEFAULT_PORT, frozenset(), ())
 """Stands where none could be read; the faults noted on the way keep it from ever running."""
 
 
@@ -62,30 +72,29 @@ class ContainerReader:
     Args:
         owner: The resource that the pod is of.
         pod: Its pod specification.
-        config_maps: Every ConfigMap of the manifests.
-        skipped: Where what does not run here is noted.
+        reading: ConfigMaps and Secrets of the manifests, and where what does not run here is noted.
     """
 
-    def __init__(
-        self, owner: Name, pod: Place, config_maps: Mapping[Name, Mapping[str, bytes]], skipped: list[str]
-    ) -> None:
+    def __init__(self, owner: Name, pod: Place, reading: Reading) -> None:
         self._owner = owner
-        self._config_maps = config_maps
-        self._skipped = skipped
+        self._reading = reading
         self._volumes = {volume.text("name"): volume for volume in pod.items("volumes")}
+        note(pod, OF_A_POD, reading.ignored)
 
     def read(self, place: Place) -> Container:
         """The container at ``place``; faults are noted there."""
+        note(place, OF_A_CONTAINER, self._reading.ignored)
         command = place.texts("command")
         if not command:
             place.at("command").fault("is missing: without a command only an image could run, and none does here")
         args = place.texts("args")
         environment, fields = self._environment(place)
-        port, ports = _ports(place, args, environment)
-        spoken = [
-            entry for entry in place.items("ports") if entry.text("name", "").partition("-")[0] in ("h2c", "grpc")
-        ]
+        named = {entry.text("name", ""): entry.whole("containerPort", DEFAULT_PORT) for entry in place.items("ports")}
+        probes = {key: read_probe(place, f"{key}Probe", named, self._reading.ignored) for key in _PROBES}
+        port, ports = _ports(place, args, environment, probes["readiness"])
+        http2 = [number for name, number in named.items() if name.partition("-")[0] in _HTTP2]
         return Container(
+            name=place.text("name", ""),
             command=command,
             args=args,
             environment=environment,
@@ -93,8 +102,10 @@ class ContainerReader:
             port=port,
             ports=ports,
             mounts=tuple(mount for entry in place.items("volumeMounts") if (mount := self._mount(entry))),
-            probe_path=_probe_path(place),
-            http2_port=spoken[0].whole("containerPort", DEFAULT_PORT) if spoken else 0,
+            **probes,
+            http2_port=http2[0] if http2 else 0,
+            folder=place.text("workingDir", ""),
+            memory=read_memory(place),
         )
 
     def _environment(
@@ -116,25 +127,30 @@ class ContainerReader:
             elif (value := self._value_from(origin)) is not None:
                 values[name] = value
             else:
-                self._skipped.append(f"{entry.path} '{name}': its valueFrom has no source on this machine")
+                self._reading.skipped.append(f"{entry.path} '{name}': its valueFrom has no source on this machine")
         return values, fields
 
     def _all_of(self, source: Place) -> dict[str, str]:
-        reference = source.mapping("configMapRef")
-        if not reference.value:
-            self._skipped.append(f"{source.path}: only ConfigMaps of these manifests are read here")
-            return {}
-        files = self._config_maps.get(Name(self._owner.namespace, reference.text("name")))
+        config, secret = source.mapping("configMapRef"), source.mapping("secretRef")
+        reference = config if config.value else secret
+        known = self._reading.config_maps if config.value else self._reading.secrets
+        files = known.get(Name(self._owner.namespace, reference.text("name", "")))
         if files is None:
-            reference.fault("names no ConfigMap of these manifests")
+            if config.value and config.at("optional").value is not True:
+                reference.fault("names no ConfigMap of these manifests")
+            elif not config.value:
+                self._reading.skipped.append(f"{source.path}: its Secret is not among these manifests")
             return {}
-        return {source.text("prefix", "") + key: value.decode() for key, value in files.items()}
+        return {source.text("prefix", "") + key: value.decode(errors="replace") for key, value in files.items()}
 
     def _value_from(self, origin: Place) -> str | None:
-        reference = origin.mapping("configMapKeyRef")
-        files = self._config_maps.get(Name(self._owner.namespace, reference.text("name", "")), {})
-        value = files.get(reference.text("key", ""))
-        return None if value is None else value.decode()
+        for key, known in (("configMapKeyRef", self._reading.config_maps), ("secretKeyRef", self._reading.secrets)):
+            reference = origin.mapping(key)
+            if reference.value:
+                files = known.get(Name(self._owner.namespace, reference.text("name", "")), {})
+                value = files.get(reference.text("key", ""))
+                return None if value is None else value.decode(errors="replace")
+        return None
 
     def _mount(self, entry: Place) -> Mount | None:
         path, name = entry.text("mountPath").rstrip("/"), entry.text("name")
@@ -142,31 +158,64 @@ class ContainerReader:
         if volume is None:
             entry.fault(f"names volume '{name}', which the pod does not have")
             return None
+        folder = self._folder(volume, name)
+        return Mount(path, folder, entry.text("subPath", "")) if folder else None
+
+    def _folder(self, volume: Place, name: str) -> str:
+        """The folder of a volume, its files noted; empty where there is none."""
+        space = self._owner.namespace
         if "emptyDir" in volume.value:
-            return Mount(path, None, f"{self._owner.name}-{name}")
-        if "configMap" not in volume.value:
-            self._skipped.append(f"{volume.path} '{name}': only ConfigMaps and empty folders are mounted here")
-            return None
-        config_map = Name(self._owner.namespace, volume.mapping("configMap").text("name"))
-        if config_map not in self._config_maps:
-            volume.at("configMap").fault(f"names '{config_map.name}', no ConfigMap of these manifests")
-        return Mount(path, config_map, name, entry.text("subPath", ""))
+            return self._keep(f"{space}/empty/{self._owner.name}-{name}", {})
+        for key, word, known, kind in (
+            ("configMap", "name", self._reading.config_maps, "config"),
+            ("secret", "secretName", self._reading.secrets, "secret"),
+        ):
+            if key in volume.value:
+                source = volume.mapping(key)
+                files = known.get(Name(space, source.text(word)))
+                if files is None:
+                    self._missing(volume, source, word)
+                    return ""
+                chosen = source.items("items")
+                if not chosen:
+                    return self._keep(f"{space}/{kind}/{source.text(word)}", files)
+                picked = {each.text("path"): files.get(each.text("key"), b"") for each in chosen}
+                return self._keep(f"{space}/volume/{self._owner.name}-{name}", picked)
+        self._reading.skipped.append(
+            f"{volume.path} '{name}': only ConfigMaps, Secrets and empty folders are mounted here"
+        )
+        return ""
+
+    def _missing(self, volume: Place, source: Place, word: str) -> None:
+        if word == "name" and source.at("optional").value is not True:
+            source.fault(f"names '{source.text(word)}', no ConfigMap of these manifests")
+        else:
+            self._reading.skipped.append(f"{volume.path}: '{source.text(word)}' is not among these manifests")
+
+    def _keep(self, folder: str, files: Mapping[str, bytes]) -> str:
+        self._reading.folders.setdefault(folder, {}).update(files)
+        return folder
 
 
-def _ports(place: Place, args: tuple[str, ...], environment: Mapping[str, str]) -> tuple[int, frozenset[int]]:
+_PROBES = ("readiness", "liveness", "startup")
+
+
+def _ports(
+    place: Place, args: tuple[str, ...], environment: Mapping[str, str], readiness: Probe | None
+) -> tuple[int, frozenset[int]]:
     declared = [entry.whole("containerPort", DEFAULT_PORT) for entry in place.items("ports")]
     flags = _flag_ports(args)
-    probed = place.mapping("readinessProbe").mapping("httpGet").at("port").value
     own = environment.get("PORT", "")
+    probed = readiness.port if readiness and readiness.kind == "http" else 0
     candidates = (
-        probed if isinstance(probed, int) and probed else None,
+        probed,
         flags.get("--http-port") or flags.get("--http_port"),
         int(own) if own.isdecimal() else None,
         declared[0] if declared else None,
         DEFAULT_PORT,
     )
     port = next(candidate for candidate in candidates if candidate)
-    return port, frozenset({port, *declared, *flags.values()})
+    return port, frozenset({port, *declared, *flags.values(), *([probed] if probed else [])})
 
 
 def _flag_ports(args: tuple[str, ...]) -> dict[str, int]:
@@ -178,8 +227,3 @@ def _flag_ports(args: tuple[str, ...]) -> dict[str, int]:
         if value.isdecimal() and int(value):
             found[arg.partition("=")[0]] = int(value)
     return found
-
-
-def _probe_path(place: Place) -> str:
-    probe = place.mapping("readinessProbe")
-    return probe.mapping("httpGet").text("path", "/") if "httpGet" in probe.value else ""

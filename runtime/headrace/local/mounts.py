@@ -1,17 +1,21 @@
-"""The files of ConfigMaps and the empty folders that containers mount, in the run directory."""
+"""The files of ConfigMaps and Secrets, and the empty folders, that containers mount: in the run directory."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 from headrace.errors import UnavailableError
-from headrace.local.commands import mount_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from headrace.local.resources import Plan
+
+_OWN = 0o700
+_FILE = 0o600
+"""Some are secrets: nobody else on this machine reads them."""
 
 
 def write_mounts(plan: Plan, folder: Path) -> None:
@@ -22,14 +26,17 @@ def write_mounts(plan: Plan, folder: Path) -> None:
     """
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        for name, files in plan.config_maps.items():
-            place = folder / name.namespace / "config" / name.name
-            place.mkdir(parents=True)
+        for name, files in plan.folders.items():
+            place = folder / name
+            place.mkdir(parents=True, exist_ok=True, mode=_OWN)
             for file, content in files.items():
-                (place / file).write_bytes(content)
-        for pod, container in plan.pods:
-            for mount in container.mounts:
-                if mount.config_map is None:
-                    mount_folder(folder, mount, pod.namespace).mkdir(parents=True, exist_ok=True)
+                _write(place / file, content)
     except OSError as fault:
         raise UnavailableError(f"Cannot write mounted files to {folder}: {fault.strerror}") from fault
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=_OWN)  # an item may have a folder of its own
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)

@@ -29,6 +29,10 @@ class Place:
         value = self.value.get(key) if isinstance(self.value, dict) else None
         return Place(f"{self.path}{'' if self.path.endswith(': ') else '.'}{key}", value, self.problems)
 
+    def replaced(self, value: Any, key: str) -> Place:
+        """The place under ``key`` as if ``value`` stood there."""
+        return Place(self.at(key).path, value, self.problems)
+
     def mapping(self, key: str, *, required: bool = False) -> Place:
         """The mapping under ``key``; empty where there is none."""
         return self._typed(key, dict, "a mapping", {}, required=required)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from headrace.errors import UnavailableError
 from headrace.local.children import Started, terminate
 from headrace.local.logs import LineReader
+from headrace.local.memory import limit_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,6 +67,7 @@ class Process:
             raise
         finally:
             os.close(writing)
+        limit_memory(child.pid, command.memory)
         return cls(name, child, LineReader(name, log, heard), reading)
 
     @property

@@ -11,8 +11,8 @@ import aiohttp
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-PROBE_TIMEOUT = 1.0
-"""Seconds for one probe, as Kubernetes has it (``timeoutSeconds``)."""
+    from headrace.local.probes import Probe
+
 _FIRST_FAILURE = 400
 
 
@@ -35,16 +35,30 @@ def new_probing_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
 
 
-async def probe(session: aiohttp.ClientSession, port: int, path: str) -> Readiness:
-    """One readiness probe: a GET that must answer below 400, or a TCP connection where there is no path."""
-    if not path:
-        return await _connect(port)
+async def ask(
+    session: aiohttp.ClientSession,
+    probe: Probe,
+    port: int,
+    run: Callable[[tuple[str, ...], float], Awaitable[bool]],
+) -> Readiness:
+    """One probe: a GET that must answer below 400, a TCP connection, or a command that must exit with 0.
+
+    Args:
+        session: For GETs.
+        probe: What to ask.
+        port: On this machine.
+        run: Runs a command for so many seconds at most; whether it succeeded.
+    """
+    if probe.kind == "exec":
+        return Readiness.READY if await run(probe.command, probe.timeout) else Readiness.LISTENING
+    if probe.kind == "tcp":
+        return await _connect(port, probe.timeout)
     try:
         async with session.get(
-            f"http://127.0.0.1:{port}{path}",
-            timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT),
+            f"http://127.0.0.1:{port}{probe.path}",
+            timeout=aiohttp.ClientTimeout(total=probe.timeout),
             # A kept connection would say nothing about whether new ones are taken.
-            headers={"Connection": "close"},
+            headers={**probe.headers, "Connection": "close"},
             allow_redirects=False,
         ) as response:
             return Readiness.READY if response.status < _FIRST_FAILURE else Readiness.LISTENING
@@ -66,9 +80,9 @@ async def until_ready(
         await asyncio.sleep(interval)
 
 
-async def _connect(port: int) -> Readiness:
+async def _connect(port: int, seconds: float) -> Readiness:
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), PROBE_TIMEOUT)
+        _, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), seconds)
     except (OSError, asyncio.TimeoutError):
         return Readiness.CLOSED
     writer.close()

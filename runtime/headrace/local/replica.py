@@ -6,21 +6,25 @@ import asyncio
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError, UnavailableError
 from headrace.local.breaker import Breaker
-from headrace.local.commands import service_command
-from headrace.local.processes import Process, exit_reason, free_ports
-from headrace.local.readiness import Readiness, probe, until_ready
+from headrace.local.children import STARTED
+from headrace.local.commands import beside_command, service_command
+from headrace.local.pod import Part, Pod
+from headrace.local.probes import USUAL
+from headrace.local.processes import free_ports
+from headrace.local.readiness import Readiness, until_ready
 from headrace.local.status import ReplicaStatus
+from headrace.local.watching import Watched, watch
 from headrace.serving.metering.setup import REPLICA
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-    from pathlib import Path
 
     import aiohttp
     from opentelemetry.context import Context
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from headrace.local.children import Origin
     from headrace.local.commands import Command, Surroundings
+    from headrace.local.containers import Container
     from headrace.local.logs import LogFile
     from headrace.local.resources import Service
     from headrace.local.settings import TwinSettings
@@ -71,7 +76,7 @@ class Replica:
         self.state: ReplicaState = "starting"
         self.ready_after = 0.0
         """Seconds from the start to readiness."""
-        ports = free_ports(ground.service.container.ports)
+        ports = free_ports(frozenset().union(*(each.ports for each in self._containers(ground))))
         self.port = ports[ground.service.container.port]
         http2 = ground.service.container.http2_port
         self.http2_port = ports[http2] if http2 else 0
@@ -79,7 +84,10 @@ class Replica:
         self._ports = ports
         self._ground = ground
         self._changed = changed
-        self._process: Process | None = None
+        self._process: Pod | None = None
+        self._watched: list[Watched] = []
+        self._watching: list[asyncio.Task[None]] = []
+        self._death = ""
         self._began = time.monotonic()
         self._leaving = asyncio.Event()
         self._unused = asyncio.Event()
@@ -104,6 +112,7 @@ class Replica:
         Raises:
             HeadraceError: it ended before, or was not ready in time; it is gone then.
         """
+        self._began = time.monotonic()
         attributes = {"headrace.service": str(self._ground.service.name), "headrace.replica": self.name}
         span = self._ground.tracer.start_span("cold start", context=cause, attributes=attributes)
         try:
@@ -115,14 +124,15 @@ class Replica:
             span.end()
         if ready:
             self.ready_after = self.lived
+            self._watching = watch(self._watched, unready=self._unready, dead=self._dead)
             self._enter("ready")
         return ready
 
     async def ended(self) -> str:
         """Wait until the process is gone, and say how it went."""
         assert self._process is not None
-        code = await self._process.wait()
-        return exit_reason(code, self._process.last_line)
+        reason = await self._process.over()
+        return f"{self._death}, and {reason}" if self._death else reason
 
     async def until_leaving(self) -> str | None:
         """Wait for the end of the process, told how it went, or for :meth:`leave`, told nothing."""
@@ -188,6 +198,10 @@ class Replica:
         """Let nothing of it go on; its process is gone or killed."""
         self.kill()
         self.breaker.close()
+        for task in self._watching:
+            task.cancel()
+        if self._watching:
+            await asyncio.wait(self._watching)
         if self._reprobing is not None:
             self._reprobing.cancel()
             await asyncio.wait([self._reprobing])
@@ -196,15 +210,12 @@ class Replica:
 
     async def _start(self, span: Span) -> bool:
         ground = self._ground
-        command = service_command(ground.service, self.name, self._ports, ground.around)
         told = {**tracing.inject(span), REPLICA: self.unique}
-        self._process = await Process.start(
-            self.name, _told(command, told), cwd=ground.cwd, log=ground.log, origin=ground.origin
-        )
+        self._process = await Pod.start(self._parts(told), ground.log)
         span.set_attribute("headrace.cold_start.spawned", self.lived)
         span.set_attribute("headrace.cold_start.forked", self._process.forked)
         span.set_attribute("process.pid", self.pid)
-        deadline = ground.service.deadline or ground.settings.cold_start
+        deadline = min(ground.service.deadline or ground.settings.cold_start, self._startup_deadline())
         reason = await self._unless_leaving(self._ready_or_ended(span, deadline))
         if self._leaving.is_set():
             return False
@@ -248,8 +259,49 @@ class Replica:
             work.cancel()
             leaving.cancel()
 
+    @staticmethod
+    def _containers(ground: Ground) -> tuple[Container, ...]:
+        return (ground.service.container, *ground.service.beside)
+
+    def _parts(self, told: Mapping[str, str]) -> list[Part]:
+        """The processes to start: of each container one, which know each other by the ports of all."""
+        ground, parts = self._ground, []
+        for place, container in enumerate(self._containers(ground)):
+            command = (
+                beside_command(ground.service, container, self.name, self._ports, ground.around)
+                if place
+                else service_command(ground.service, self.name, self._ports, ground.around)
+            )
+            command = _told(command, told)
+            cwd = working_folder(ground.cwd, container.folder)
+            name = f"{self.name}/{container.name}" if place else self.name
+            parts.append(Part(name, command, cwd, STARTED if place else ground.origin))
+            watched = Watched(container, command, cwd=cwd, ports=self._ports, session=ground.probing)
+            self._watched.append(watched)
+        return parts
+
+    def _startup_deadline(self) -> float:
+        """What startup probes give: their delay, and then each failure's period."""
+        probes = [each.startup for each in self._containers(self._ground) if each.startup]
+        return min((probe.delay + probe.failures * probe.period for probe in probes), default=float("inf"))
+
     async def _probe(self) -> Readiness:
-        return await probe(self._ground.probing, self.port, self._ground.service.container.probe_path)
+        for place, watched in enumerate(self._watched):
+            # A container beside needs no probe; the one that takes requests has at least a port.
+            found = await watched.ready(None if place else USUAL)
+            if found is not Readiness.READY:
+                return found
+        return Readiness.READY
+
+    def _unready(self, is_so: bool) -> None:  # noqa: FBT001 - told by its probe
+        if is_so and self.state == "ready":
+            self._enter("unready")
+        elif not is_so and self.state == "unready":
+            self._enter("ready")
+
+    def _dead(self, why: str) -> None:
+        self._death = why
+        self.kill()
 
     async def _reprobe(self) -> None:
         settings = self._ground.settings
@@ -275,6 +327,14 @@ class Replica:
         self._changed()
 
 
+def working_folder(usual: Path | None, wanted: str) -> Path | None:
+    """Where a container's process runs: the folder that it says, where that is on this machine, else the usual one."""
+    if not wanted:
+        return usual
+    found = (usual / wanted) if usual else Path(wanted)
+    return found if found.is_dir() else usual
+
+
 def _told(command: Command, said: Mapping[str, str]) -> Command:
     variables = {key.upper(): value for key, value in said.items()}
-    return type(command)(command.argv, {**command.environment, **variables})
+    return replace(command, environment={**command.environment, **variables})

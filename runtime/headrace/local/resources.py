@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +106,12 @@ class Service:
     """The Knative Service's name, where that is not this one's."""
     revision_name: str = ""
     """The revision's name; empty for Knative's first."""
+    beside: tuple[Container, ...] = ()
+    """The other containers of its pod: they start and end with it, and share its ports."""
+
+    def renamed(self, name: Name) -> Service:
+        """The same under another name."""
+        return replace(self, name=name)
 
     @property
     def revision(self) -> str:
@@ -145,12 +151,56 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One container of a Deployment."""
+    """One container of a Deployment, or of a source."""
 
     name: Name
     container: Container
     grace: float
     """Seconds between SIGTERM and SIGKILL."""
+    owner: Name = Name("", "")
+    """The Deployment."""
+    addresses: tuple[tuple[Name, int], ...] = ()
+    """The Services that lead to it, each with the container's port."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventIngress:
+    """Where events are posted for a topic: a Broker or a KafkaSink."""
+
+    kind: Literal["broker", "sink"]
+    name: Name
+    topic: str
+    structured: bool = False
+    """Whether records hold the whole event as JSON (``contentMode: structured``)."""
+
+    @property
+    def path(self) -> str:
+        """At the event ingress."""
+        return f"/{self.kind}/{self.name.namespace}/{self.name.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """From a topic to a subscriber: a Trigger or a KafkaSource; times in seconds."""
+
+    name: Name
+    kind: Literal["trigger", "source"]
+    topic: str
+    group: str
+    url: str
+    """Of the subscriber, as inside a cluster."""
+    dead_letters: str
+    """Topic of events that were given up."""
+    replies: str = ""
+    """Topic that replies go to; empty where they are dropped."""
+    ordered: bool = False
+    filters: tuple[Mapping[str, Any], ...] = ()
+    attempts: int = 1
+    backoff: Literal["linear", "exponential"] = "exponential"
+    delay: float = 0.2
+    timeout: float = 600.0
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """Put into every event (``ceOverrides``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +211,17 @@ class Plan:
     routes: tuple[Route, ...]
     workloads: tuple[Workload, ...]
     topics: tuple[Topic, ...]
-    config_maps: Mapping[Name, Mapping[str, bytes]]
-    """The files of each ConfigMap."""
+    folders: Mapping[str, Mapping[str, bytes]]
+    """Files that containers mount, by their folder below the run directory's."""
+    ingresses: tuple[EventIngress, ...]
+    deliveries: tuple[Delivery, ...]
     skipped: tuple[str, ...]
     """What does not run here, each with the reason."""
+    ignored: tuple[str, ...]
+    """Fields that do nothing here, each with what is done instead."""
 
     @property
     def pods(self) -> tuple[tuple[Name, Container], ...]:
         """Everything that is run, with its owner's name."""
-        services = ((service.name, service.container) for service in self.services)
+        services = ((service.name, each) for service in self.services for each in (service.container, *service.beside))
         return (*services, *((workload.name, workload.container) for workload in self.workloads))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headrace.local.activator import Activator
@@ -46,7 +47,7 @@ class RunningService:
         templates: Templates | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        settings, scale = ground.settings, ground.service.scale
+        settings, scale = ground.settings, _reached(ground.service.scale, address)
         self.address = address
         self.hosts = hosts
         self.reachable = bool(address)
@@ -55,6 +56,7 @@ class RunningService:
         self._templates = templates
         self._importing: asyncio.Task[None] | None = None
         self._replicas = ReplicaSet(ground, on_event)
+        self._replicas.minimum = scale.minimum
         load = self._load = Load(scale, clock, granularity=settings.report)
         self._turn = 0
         self._autoscaler = Autoscaler(
@@ -120,8 +122,14 @@ class RunningService:
         """What the autoscaler decided lately, the oldest first."""
         return self._autoscaler.decisions.all
 
+    @property
+    def scale(self) -> Scale:
+        """What it is scaled by now."""
+        return self._autoscaler.scale
+
     def rescale(self, scale: Scale) -> None:
         """Go by changed annotations, without a new replica."""
+        scale = _reached(scale, self.address)
         self._replicas.minimum = scale.minimum
         self._autoscaler.configure(scale)
 
@@ -172,3 +180,8 @@ class RunningService:
             problem=self._replicas.problem,
             why=self.decisions[-1].why if self.decisions and not self.decisions[-1].at_rest else "",
         )
+
+
+def _reached(scale: Scale, address: str) -> Scale:
+    """The scale of a revision: one that no route leads to keeps no replica, whatever its minimum."""
+    return scale if address else replace(scale, minimum=0, initial=0)

@@ -74,6 +74,7 @@ class Home:
         self.logs = path / "logs"
         self.mounts = path / "mounts"
         self.kafka = path / "kafka"
+        self.eventing = path / "eventing.json"
         self._lock: int | None = None
 
     def pause_file(self, app: str) -> Path:

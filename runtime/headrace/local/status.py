@@ -12,8 +12,8 @@ from headrace.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ReplicaState = Literal["starting", "ready", "suspect", "draining"]
-Happening = Literal["starting", "ready", "stopping", "stopped", "died", "failed", "skipped", "note"]
+ReplicaState = Literal["starting", "ready", "unready", "suspect", "draining"]
+Happening = Literal["starting", "ready", "stopping", "stopped", "died", "failed", "skipped", "ignored", "note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class TwinEvent:
     """Something that happened, for a person who looks on."""
 
     kind: Happening
-    """``failed``: given up for now; ``skipped``: a resource that does not run here; ``note``: anything else."""
+    """``failed``: given up for now; ``skipped``: a resource that does not run here; ``ignored``: a field that does
+    nothing here; ``note``: anything else."""
     subject: str
     """``namespace/name`` of the service or Deployment, or ``kafka``."""
     replica: str = ""

@@ -4,55 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 
 from headrace.eventing.kafka.environment import VARIABLES
-from headrace.local.children import Started
+from headrace.local.assembly import Assembly
 from headrace.local.clock import SYSTEM_CLOCK
-from headrace.local.commands import Surroundings, service_command, unknown_hosts, workload_command
+from headrace.local.commands import Surroundings, unknown_hosts
 from headrace.local.decisions import to_json
 from headrace.local.h2_proxy import H2Proxy
 from headrace.local.ingress import METRICS, Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
 from headrace.local.lives import Lives
-from headrace.local.logs import LogFile
 from headrace.local.metrics import TwinMeasures
 from headrace.local.mounts import write_mounts
 from headrace.local.otlp import OtlpReceiver
 from headrace.local.plan import plan
-from headrace.local.processes import free_ports
+from headrace.local.plan_eventing import BROKER_INGRESS, SINK_INGRESS
 from headrace.local.proxy import Proxy, new_session
 from headrace.local.readiness import new_probing_session
-from headrace.local.replica import Ground
 from headrace.local.routing import Route as Found
-from headrace.local.routing import public_hosts
 from headrace.local.running_route import RunningRoute
-from headrace.local.running_service import RunningService
 from headrace.local.settings import DEFAULTS, TwinSettings
 from headrace.local.state import HOME_VARIABLE, Home, State, created
 from headrace.local.status import TwinEvent, TwinStatus, WorkloadStatus
-from headrace.local.supervisor import Supervisor
-from headrace.local.template.renewal import Templates
-from headrace.local.template.template import Template, may_fork
 from headrace.local.trace_store import TraceStore
 from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
 
-    import aiohttp
     from opentelemetry.trace import Tracer
     from typing_extensions import Self
 
     from headrace.local.clock import Clock
     from headrace.local.decisions import Decision
-    from headrace.local.resources import Name, Service, Topic, Workload
+    from headrace.local.resources import Name, Topic, Workload
+    from headrace.local.running_service import RunningService
     from headrace.local.state import RunningApp
+    from headrace.local.supervisor import Supervisor
 
 SERVICE_NAME = "headrace-activator"
 """``service.name`` of the twin's own spans."""
@@ -110,15 +106,16 @@ class Twin:
         """Once started."""
         self._embedded_kafka = kafka is None
         self._port = port
-        self._cwd = cwd
         self.apps = apps
         """What `state.json` says about the apps."""
         self._environment = environment
         self._settings = settings
-        self._echo = echo
         self._on_event = on_event or (lambda _: None)
         self._create_topics = create_topics
         self._clock = clock
+        self._assembly = Assembly(
+            self.plan, self.home, cwd=cwd, settings=settings, clock=clock, on_event=self._on_event, echo=echo
+        )
         self._services: list[RunningService] = []
         self._supervisors: list[tuple[Workload, Supervisor]] = []
         self._addresses: Mapping[Name, str] = {}
@@ -184,6 +181,30 @@ class Twin:
         """What the autoscaler of each service decided lately, by its name."""
         return {str(running.service.name): running.decisions for running in self._services}
 
+    @property
+    def events_url(self) -> str:
+        """Where events for Brokers and KafkaSinks are posted; empty without any."""
+        port = self._assembly.event_port
+        return f"http://127.0.0.1:{port}" if port else ""
+
+    def rescale(self, resources: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Go by the scale that these resources ask for, with the replicas that run; what was done, in lines.
+
+        Raises:
+            ConfigurationError: as for the resources of the twin; nothing is changed then.
+        """
+        wanted = {service.name: service for service in plan(resources).services}
+        lines = []
+        for running in self._services:
+            service = wanted.get(running.service.name)
+            if service is None or service.scale == running.scale:
+                continue
+            if service.scale.concurrency != running.scale.concurrency:
+                lines.append(f"{service.name}: another containerConcurrency is another revision: `headrace up` again")
+            running.rescale(replace(service.scale, concurrency=running.scale.concurrency))
+            lines.append(f"{service.name}: scaled by its changed annotations")
+        return lines
+
     def proxied(self, service: Name) -> bool:
         """Whether the activator is in the path of this service's requests."""
         return next(running.proxied for running in self._services if running.service.name == service)
@@ -198,6 +219,7 @@ class Twin:
         tracer = await self._start_tracing()
         await self._start_kafka()
         await self._start_services(tracer)
+        self._start_eventing()
         self._start_workloads()
         self._publish()
 
@@ -205,10 +227,17 @@ class Twin:
         for skipped in self.plan.skipped:
             subject, _, reason = skipped.partition(": ")
             self._on_event(TwinEvent("skipped", subject, detail=reason))
-        known = frozenset(name for route in self.plan.routes for name in route.names)
+        for ignored in self.plan.ignored:
+            field, _, reason = ignored.rpartition(": ")
+            self._on_event(TwinEvent("ignored", field, detail=reason))
+        known = frozenset(self._known_names())
         for name, container in self.plan.pods:
             for host in unknown_hosts(container, known):
                 self._on_event(TwinEvent("note", str(name), detail=f"no service here is called {host}"))
+
+    def _known_names(self) -> list[Name]:
+        led = [name for workload in self.plan.workloads for name, _ in workload.addresses]
+        return [*(name for route in self.plan.routes for name in route.names), *led, BROKER_INGRESS, SINK_INGRESS]
 
     async def _start_tracing(self) -> Tracer:
         store = await asyncio.to_thread(TraceStore.create, self.home.traces, max_spans=self._settings.max_spans)
@@ -230,14 +259,14 @@ class Twin:
             broker = KafkaProcess(
                 self.home.kafka,
                 self._inherited(),
-                log=self._log(SUBJECT),
+                log=self._assembly.log(SUBJECT),
                 settings=self._settings,
                 on_event=self._on_event,
             )
             self.kafka = broker.address
             self._ending.push_async_callback(broker.stop)
             await broker.start()
-        if self._create_topics is not None:
+        if self._create_topics is not None and self.plan.topics:
             await self._create_topics(self.kafka, self.plan.topics)
         self._lives = Lives(self.kafka, None if self._embedded_kafka else self._environment)
         # Behind the replicas' end, and before the broker's.
@@ -254,11 +283,14 @@ class Twin:
         self.ingress_url = f"http://{public.address}"
         # All doors first: services know each other by address.
         doors = [(route, await self._open(0)) for route in self.plan.routes]
-        self._addresses = {name: door.address for route, door in doors for name in route.names}
+        self._addresses = {
+            **{name: door.address for route, door in doors for name in route.names},
+            **self._assembly.addresses(),
+        }
         around = self._surroundings()
         self._ending.push_async_callback(_all_at_once, self._services)
         for service in self.plan.services:
-            self._services.append(self._running(service, around, probing, tracer))
+            self._services.append(self._assembly.service(service, around, probing, tracer=tracer, lives=self._lives))
         revisions = {running.service.name: running for running in self._services}
         routes = [RunningRoute(route, revisions, self._clock, door.address) for route, door in doors]
         by_name = {name: route for route in routes for name in route.route.names}
@@ -275,9 +307,15 @@ class Twin:
         for running in self._services:
             running.start()
 
+    def _start_eventing(self) -> None:
+        """Before what posts events there, and ended after it."""
+        if plane := self._assembly.eventing(self._surroundings()):
+            self._ending.push_async_callback(plane.stop)
+            plane.start()
+
     def _start_workloads(self) -> None:
         around = self._surroundings()
-        supervisors = [self._supervisor(workload, around) for workload in self.plan.workloads]
+        supervisors = [self._assembly.workload(workload, around) for workload in self.plan.workloads]
         self._ending.push_async_callback(_all_at_once, supervisors)
         self._supervisors = list(zip(self.plan.workloads, supervisors, strict=True))
         for supervisor in supervisors:
@@ -298,55 +336,6 @@ class Twin:
             )
         )
 
-    def _running(
-        self, service: Service, around: Surroundings, probing: aiohttp.ClientSession, tracer: Tracer
-    ) -> RunningService:
-        log = self._log(f"{service.name.namespace}.{service.name.name}")
-        templates = self._templates(service, around, log)
-        ground = Ground(
-            service=service,
-            around=around,
-            cwd=self._cwd,
-            log=log,
-            probing=probing,
-            tracer=tracer,
-            settings=self._settings,
-            origin=templates or Started(),
-            lived=lambda replica: self._lives.ended(service, replica),
-        )
-        names = [name for route in self.plan.routes if route.leads_to(service.name) for name in route.names]
-        return RunningService(
-            ground,
-            templates=templates,
-            clock=self._clock,
-            address=around.addresses[names[0]] if names else "",
-            hosts=public_hosts(tuple(names)),
-            on_event=self._on_event,
-        )
-
-    def _templates(self, service: Service, around: Surroundings, log: LogFile) -> Templates | None:
-        name, subject = f"{service.name.name}-template", str(service.name)
-        command = service_command(service, name, {port: port for port in service.container.ports}, around)
-        if not self._settings.templates or not may_fork(command.argv):
-            return None
-
-        def note(line: str) -> None:
-            self._on_event(TwinEvent("note", subject, detail=line))
-
-        return Templates(lambda: Template(name, command, cwd=self._cwd, log=log, note=note))
-
-    def _supervisor(self, workload: Workload, around: Surroundings) -> Supervisor:
-        container = workload.container
-        return Supervisor(
-            str(workload.name),
-            lambda: workload_command(container, workload.name, free_ports(container.ports), around),
-            cwd=self._cwd,
-            log=self._log(f"{workload.name.namespace}.{workload.name.name}"),
-            grace=workload.grace,
-            settings=self._settings,
-            on_event=self._on_event,
-        )
-
     async def _open(self, port: int) -> Door:
         door = Door()
         self._ending.push_async_callback(door.close)
@@ -355,7 +344,11 @@ class Twin:
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
-            addresses=self._addresses, kafka=self.kafka, mounts=self.home.mounts, environment=self._inherited()
+            addresses=self._addresses,
+            kafka=self.kafka,
+            mounts=self.home.mounts,
+            environment=self._inherited(),
+            dropped=VARIABLES if self._embedded_kafka else frozenset(),
         )
 
     def _inherited(self) -> dict[str, str]:
@@ -363,6 +356,8 @@ class Twin:
         return {
             **{key: value for key, value in self._environment.items() if key not in self._not_inherited()},
             "PYTHONUNBUFFERED": "1",
+            # Programs that are installed beside this interpreter are found, be its environment activated or not.
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), self._environment.get("PATH", os.defpath))),
             # The working folder shadows no module; `headrace serve` finds the user's class there by itself.
             "PYTHONSAFEPATH": "1",
             # A container listens on all addresses of its own network; here that would be everybody's.
@@ -375,9 +370,6 @@ class Twin:
     def _not_inherited(self) -> frozenset[str]:
         # The settings of a cluster elsewhere, with its secrets, are not those of the embedded broker.
         return _NOT_INHERITED | VARIABLES if self._embedded_kafka else _NOT_INHERITED
-
-    def _log(self, name: str) -> LogFile:
-        return LogFile(self.home.logs / f"{name}.log", max_bytes=self._settings.log_bytes, echo=self._echo)
 
 
 def _only(route: RunningRoute, _: str, path: str) -> Found[RunningRoute]:
