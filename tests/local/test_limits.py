@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import pytest
 from tests.local.conftest import QUICK, component, inference_service, lines, running
 
 from headrace.local.plan import plan
+from headrace.local.state import Home
+from headrace.local.trace_store import TraceStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,3 +146,23 @@ def test_limits_are_knatives_unless_written() -> None:
     limits = plan([with_limits()]).services[0].limits
     assert (limits.total, limits.start, limits.idle) == (300, 300, 0)
     assert plan([inference_service(predictor=component(timeout=7))]).services[0].limits.total == 7
+
+
+def test_a_wait_at_a_replica_is_a_span_of_the_request(home: Path) -> None:
+    """Below the trace of the one that waits."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def scenario() -> None:
+        async with running(home, straight(containerConcurrency=1)) as up:
+            await up.until(lambda: bool(up.kinds("ready")))
+            await up.until(lambda: not up.twin.proxied(up.twin.plan.services[0].name))
+            first = asyncio.ensure_future(status_of(up, "/?delay=1"))
+            await up.until(lambda: up.twin.status().services[0].in_flight == 1)
+            async with up.client.get(up.url(), headers={"traceparent": parent}) as response:
+                assert response.status == 200
+            await first
+
+    asyncio.run(scenario())
+    with closing(TraceStore.read(Home(home).traces)) as store:
+        spans = {span.name: span for span in store.spans_of(parent.split("-")[1])}
+    assert spans["queue-proxy wait"].parent_id == parent.split("-")[2]

@@ -115,7 +115,7 @@ def test_what_does_not_run_here_is_named_with_the_reason() -> None:
         {"apiVersion": "serving.example/v1", "kind": "InferenceService", "metadata": {"name": "theirs"}},
     ]
     assert plan(resources).skipped == (
-        "ScaledObject vision/lag: one dispatcher is always up here, whatever the lag",
+        "ScaledObject vision/lag: only the lag of one topic scales here; one process is always up",
         "Pod default/p: this kind means nothing to the local twin",
         "InferenceService default/theirs: this kind means nothing to the local twin",
     )

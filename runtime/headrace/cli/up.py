@@ -30,6 +30,9 @@ def up(
     most: Annotated[
         int | None, typer.Option("--max-replicas", min=1, help="Most replicas of one service [default: one a core].")
     ] = None,
+    scale_dispatchers: Annotated[
+        bool, typer.Option(help="Let dispatchers come and go by KEDA's lag rule; else one is always up.")
+    ] = False,
     template: Annotated[
         bool,
         typer.Option(help="Fork replicas from a process that has imported the model's code; else each imports it."),
@@ -55,7 +58,7 @@ def up(
     from headrace.local.state import Home
     from headrace.manifests.loading import load_apps
 
-    settings = replace(DEFAULTS, kafka_port=kafka_port, templates=template)
+    settings = replace(DEFAULTS, kafka_port=kafka_port, templates=template, scale_dispatchers=scale_dispatchers)
     if most:
         settings = replace(settings, replica_limit=most)
     if manifests:

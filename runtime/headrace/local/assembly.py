@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from headrace.local.children import Started
 from headrace.local.commands import service_command, workload_command
+from headrace.local.dispatchers import Dispatchers, GroupLag
 from headrace.local.eventing_plane import EVENTING, eventing_command
 from headrace.local.kafka_process import usable_port
 from headrace.local.logs import LogFile
 from headrace.local.plan_eventing import BROKER_INGRESS, SINK_INGRESS
 from headrace.local.processes import free_ports
 from headrace.local.replica import Ground, working_folder
+from headrace.local.resources import Name
 from headrace.local.routing import public_hosts
 from headrace.local.running_service import RunningService
 from headrace.local.status import TwinEvent
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     import aiohttp
     from opentelemetry.trace import Tracer
 
+    from headrace.eventing.kafka.settings import KafkaSettings
     from headrace.local.clock import Clock
     from headrace.local.commands import Surroundings
     from headrace.local.lives import Lives
-    from headrace.local.resources import Name, Plan, Service, Workload
+    from headrace.local.resources import Plan, Service, Workload
     from headrace.local.settings import TwinSettings
     from headrace.local.state import Home
 
@@ -104,17 +107,32 @@ class Assembly:
             on_event=self._on_event,
         )
 
-    def workload(self, workload: Workload, around: Surroundings) -> Supervisor:
-        """A process that is always up, not yet started."""
-        container, ports = workload.container, self._ports.get(workload.name)
+    def workload(self, workload: Workload, around: Surroundings, number: int = 1) -> Supervisor:
+        """A process that is always up, not yet started; from the second of a Deployment on it has a name of its own."""
+        container, ports = workload.container, self._ports.get(workload.name) if number == 1 else None
+        name = workload.name
+        pod = name if number == 1 else Name(name.namespace, f"{name.name}-{number}")
         return Supervisor(
-            str(workload.name),
-            lambda: workload_command(container, workload.name, ports or free_ports(container.ports), around),
+            str(pod),
+            lambda: workload_command(container, pod, ports or free_ports(container.ports), around),
             cwd=working_folder(self._cwd, container.folder),
-            log=self.log(f"{workload.name.namespace}.{workload.name.name}"),
+            log=self.log(f"{pod.namespace}.{pod.name}"),
             grace=workload.grace,
             settings=self._settings,
             on_event=self._on_event,
+        )
+
+    def dispatchers(self, workload: Workload, around: Surroundings, kafka: KafkaSettings | str) -> Dispatchers | None:
+        """Its processes by the lag of its group, not yet started; None where nothing, or nobody, asks for that."""
+        scaling = next((each for each in self._plan.scalings if each.workload == workload.name), None)
+        if scaling is None or not self._settings.scale_dispatchers:
+            return None
+        return Dispatchers(
+            scaling,
+            lambda number: self.workload(workload, around, number),
+            GroupLag(kafka, scaling.topic, scaling.group),
+            self._clock,
+            limit=self._settings.replica_limit,
         )
 
     def eventing(self, around: Surroundings) -> Supervisor | None:

@@ -83,6 +83,7 @@ def _planned(reading: Reading) -> Plan:
         folders=reading.folders,
         ingresses=tuple(reading.ingresses),
         deliveries=tuple(reading.deliveries),
+        scalings=tuple(reading.scalings),
         skipped=tuple(reading.skipped),
         ignored=tuple(dict.fromkeys(reading.ignored)),
     )

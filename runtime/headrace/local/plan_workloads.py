@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from headrace.local.containers import ContainerReader
 from headrace.local.ignored import OF_A_DEPLOYMENT, note
-from headrace.local.resources import Name, Workload
+from headrace.local.lag import LagRule
+from headrace.local.resources import LagScaling, Name, Workload
 
 if TYPE_CHECKING:
     from headrace.local.place import Place
@@ -52,9 +53,30 @@ def kubernetes_service(name: Name, place: Place, reading: Reading) -> None:
     reading.selectors.append((name, place))
 
 
-def scaled_object(_: Name, place: Place, reading: Reading) -> None:
-    """Named: KEDA's rule is there (``headrace.local.lag``), and one process is always up."""
-    reading.skipped.append(f"{place.path.removesuffix(': ')}: one dispatcher is always up here, whatever the lag")
+def scaled_object(name: Name, place: Place, reading: Reading) -> None:
+    """KEDA's rule for a Deployment that reads Kafka: followed where the twin is told to, else named."""
+    subject = place.path.removesuffix(": ")
+    spec = place.mapping("spec")
+    triggers = spec.items("triggers")
+    if len(triggers) != 1 or triggers[0].text("type", "") != "kafka":
+        reading.skipped.append(f"{subject}: only the lag of one topic scales here; one process is always up")
+        return
+    lag, fallback = triggers[0].mapping("metadata"), spec.mapping("fallback")
+    rule = LagRule(
+        threshold=lag.whole("lagThreshold", 10) or 1,
+        activation=lag.whole("activationLagThreshold", 0),
+        minimum=spec.whole("minReplicaCount", 0),
+        maximum=spec.whole("maxReplicaCount", 100),
+        cooldown=float(spec.whole("cooldownPeriod", 300)),
+        idle_consumers=lag.text("allowIdleConsumers", "false") == "true",
+        fallback=fallback.whole("replicas", 0) if fallback.value else None,
+        failures=fallback.whole("failureThreshold", 3),
+    )
+    workload = Name(name.namespace, spec.mapping("scaleTargetRef").text("name", ""))
+    polling = float(spec.whole("pollingInterval", 30) or 30)
+    topic, group = lag.text("topic", ""), lag.text("consumerGroup", "")
+    reading.scalings.append(LagScaling(workload, topic, group, rule, polling))
+    reading.skipped.append(f"{subject}: one dispatcher is always up here, whatever the lag")
 
 
 def finish(reading: Reading) -> None:

@@ -9,7 +9,7 @@ from headrace.local.scale import Defaults
 
 if TYPE_CHECKING:
     from headrace.local.place import Place
-    from headrace.local.resources import Delivery, EventIngress, Name, Route, Service, Topic, Workload
+    from headrace.local.resources import Delivery, EventIngress, LagScaling, Name, Route, Service, Topic, Workload
 
     Files = dict[Name, dict[str, bytes]]
 
@@ -35,6 +35,7 @@ class Reading:
     defaults: Defaults = field(default_factory=Defaults)
     collectors: set[str] = field(default_factory=set)
     """Addresses, ``http://NAME.NAMESPACE.svc.``, of the collectors that do not run here."""
+    scalings: list[LagScaling] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
     """What SinkBindings give to others."""
     pods: dict[Name, dict[str, str]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headrace.local.containers import Container
+    from headrace.local.lag import LagRule
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -164,6 +165,18 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class LagScaling:
+    """How KEDA scales a Deployment by the lag of its consumer group."""
+
+    workload: Name
+    topic: str
+    group: str
+    rule: LagRule
+    polling: float = 30.0
+    """Seconds between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventIngress:
     """Where events are posted for a topic: a Broker or a KafkaSink."""
 
@@ -215,6 +228,8 @@ class Plan:
     """Files that containers mount, by their folder below the run directory's."""
     ingresses: tuple[EventIngress, ...]
     deliveries: tuple[Delivery, ...]
+    scalings: tuple[LagScaling, ...]
+    """How many processes of a Deployment there are, where the twin is told to go by that."""
     skipped: tuple[str, ...]
     """What does not run here, each with the reason."""
     ignored: tuple[str, ...]

@@ -13,6 +13,7 @@ from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.load import Load
 from headrace.local.replicas import ReplicaSet
 from headrace.local.status import ServiceStatus
+from headrace.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +95,7 @@ class RunningService:
         replica = ready[self._turn % len(ready)]
         self._load.change(1)
         try:
-            await replica.queue(within)
+            await self._queued(replica, headers, within)
         except BaseException:
             self._load.change(-1)
             raise
@@ -157,6 +158,16 @@ class RunningService:
     def _at_replicas(self) -> int:
         """Requests in the replicas' own queues."""
         return sum(replica.breaker.waiting for replica in self._replicas.all)
+
+    async def _queued(self, replica: Replica, headers: Mapping[str, str], within: float) -> None:
+        """Enter the replica's own queue; a wait there is a span of the request's trace."""
+        if not replica.breaker.full:
+            await replica.queue(within)
+            return
+        about = {"headrace.service": str(self.service.name), "headrace.replica": replica.name}
+        span = self._ground.tracer.start_span("queue-proxy wait", context=tracing.extract(headers), attributes=about)
+        with tracing.recorded(span):
+            await replica.queue(within)
 
     def _give_up(self, reason: str) -> None:
         self.activator.refuse_waiting(reason)

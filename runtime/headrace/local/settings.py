@@ -36,6 +36,8 @@ class TwinSettings:
     """Most replicas of one service on this machine, whatever its maxReplicas: more than there are cores only wait."""
     templates: bool = True
     """Whether replicas are forked from a process that has imported the model's code; else each imports it itself."""
+    scale_dispatchers: bool = False
+    """Whether dispatchers come and go by KEDA's lag rule; else one is always up."""
     max_spans: int = MAX_SPANS
     """Spans kept in the trace store."""
     log_bytes: int = 50_000_000

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 
-from headrace.eventing.kafka.environment import VARIABLES
+from headrace.eventing.kafka.environment import VARIABLES, kafka_settings
 from headrace.local.assembly import Assembly
 from headrace.local.clock import SYSTEM_CLOCK
 from headrace.local.commands import Surroundings, unknown_hosts
 from headrace.local.decisions import to_json
+from headrace.local.dispatchers import Dispatchers, Single
 from headrace.local.h2_proxy import H2Proxy
 from headrace.local.ingress import METRICS, Door, Ingress, straight_to
 from headrace.local.kafka_process import SUBJECT, KafkaProcess
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from headrace.local.resources import Name, Topic, Workload
     from headrace.local.running_service import RunningService
     from headrace.local.state import RunningApp
-    from headrace.local.supervisor import Supervisor
 
 SERVICE_NAME = "headrace-activator"
 """``service.name`` of the twin's own spans."""
@@ -117,7 +117,7 @@ class Twin:
             self.plan, self.home, cwd=cwd, settings=settings, clock=clock, on_event=self._on_event, echo=echo
         )
         self._services: list[RunningService] = []
-        self._supervisors: list[tuple[Workload, Supervisor]] = []
+        self._workloads: list[tuple[Workload, Dispatchers | Single]] = []
         self._addresses: Mapping[Name, str] = {}
         self._ending = AsyncExitStack()
 
@@ -158,14 +158,15 @@ class Twin:
             workloads=tuple(
                 WorkloadStatus(
                     namespace=workload.name.namespace,
-                    name=workload.name.name,
+                    name=supervisor.subject.rpartition("/")[2],
                     state=supervisor.state,
                     pid=supervisor.pid,
                     restarts=supervisor.restarts,
                     problem=supervisor.problem,
                     paused=self.home.pause_file(workload.name.name.removesuffix("-dispatcher")).exists(),
                 )
-                for workload, supervisor in self._supervisors
+                for workload, running in self._workloads
+                for supervisor in running.running
             ),
             skipped=self.plan.skipped,
         )
@@ -315,11 +316,13 @@ class Twin:
 
     def _start_workloads(self) -> None:
         around = self._surroundings()
-        supervisors = [self._assembly.workload(workload, around) for workload in self.plan.workloads]
-        self._ending.push_async_callback(_all_at_once, supervisors)
-        self._supervisors = list(zip(self.plan.workloads, supervisors, strict=True))
-        for supervisor in supervisors:
-            supervisor.start()
+        kafka = self.kafka if self._embedded_kafka else kafka_settings(self._environment, bootstrap=self.kafka)
+        for workload in self.plan.workloads:
+            scaled = self._assembly.dispatchers(workload, around, kafka)
+            self._workloads.append((workload, scaled or Single(self._assembly.workload(workload, around))))
+        self._ending.push_async_callback(_all_at_once, [running for _, running in self._workloads])
+        for _, running in self._workloads:
+            running.start()
 
     def _publish(self) -> None:
         pid = os.getpid()
