@@ -10,6 +10,7 @@ import pytest
 from tests.local.conftest import component, deployment, inference_service
 
 from headrace.errors import ConfigurationError
+from headrace.eventing.kafka.environment import VARIABLES
 from headrace.local.commands import Surroundings, workload_command
 from headrace.local.plan import plan
 from headrace.local.resources import Delivery, EventIngress, Name, Topic
@@ -249,7 +250,7 @@ def test_the_embedded_kafka_is_not_logged_in_to() -> None:
     del resource["spec"]["template"]["spec"]["volumes"]
     resource["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = []
     (workload,) = plan([resource]).workloads
-    around = Surroundings({}, "127.0.0.1:1", Path("/m"), {}, frozenset({"KAFKA_SECURITY_PROTOCOL"}))
+    around = Surroundings({}, "127.0.0.1:1", Path("/m"), {}, VARIABLES)
     environment = workload_command(workload.container, workload.name, {}, around).environment
     assert "KAFKA_SECURITY_PROTOCOL" not in environment
     assert environment["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:1"

@@ -106,7 +106,7 @@ def _command(
     own = {"metadata.name": pod.name, "metadata.namespace": pod.namespace}
     environment = {**given, **{name: own[field] for name, field in container.fields.items()}}
     for key, value in container.environment.items():
-        if key not in around.dropped:
+        if key == KAFKA_VARIABLE or key not in around.dropped:
             environment[key] = _localised(_expanded(value, environment), container, around)
     if KAFKA_VARIABLE in environment:
         environment[KAFKA_VARIABLE] = around.kafka
