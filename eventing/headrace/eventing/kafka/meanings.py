@@ -36,7 +36,10 @@ class Meaning(NamedTuple):
 _NAME_HINT = "another process has this name; give each dispatcher its own POD_NAME"
 TOO_LARGE = Meaning(PayloadTooLargeError, "raise max.message.bytes of the topic, or send smaller data")
 NAME_TAKEN = Meaning(NameTakenError, _NAME_HINT)
-FENCED = Meaning(TakenOverError, _NAME_HINT)
+FENCED = Meaning(
+    TakenOverError,
+    f"{_NAME_HINT}; or this one stood still for longer than a transaction may: started anew, it goes on where it was",
+)
 EXPELLED = Meaning(ExpelledError, "it joins its group anew")
 STORAGE_FULL = Meaning(StorageFullError, "make room on the broker's disk")
 LOGIN_REFUSED = Meaning(
