@@ -51,6 +51,10 @@ class Client:
             raise UnavailableError("the broker is away")
         return dict.fromkeys(partitions)
 
+    def ends(self, partitions: Any) -> dict[Partition, int]:
+        """No more than what was given."""
+        return dict.fromkeys(partitions, self.given)
+
     def positions(self) -> dict[Partition, int]:
         """Behind what was given."""
         return {HERE: self.given}

@@ -56,8 +56,9 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
             "ssl_keyfile": settings.key and str(settings.key),
             "ssl_password": settings.key_password,
         }
-    if settings.sasl:
+    if settings.sasl or settings.key_password:
         _keep_logins_out_of_logs()
+    if settings.sasl:
         config["sasl_mechanism"] = settings.mechanism
         if settings.oauth:
             config["sasl_oauth_token_provider"] = _Provider(TokenSource(settings.oauth))
@@ -67,7 +68,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def _keep_logins_out_of_logs() -> None:
-    """kafka-python writes its requests and settings at level DEBUG, the passwords and tokens of a login among them."""
+    """kafka-python writes its requests and settings at level DEBUG, the passwords of keys and logins among them."""
     for name in _TELLTALES:
         telltale = logging.getLogger(name)
         if _not_debug not in telltale.filters:
