@@ -49,15 +49,6 @@ def test_three_mistakes_are_named_at_once(tmp_path: Path, command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_what_needs_a_cluster_is_refused_here(tmp_path: Path) -> None:
-    """An app that Knative's own source delivers to would get no event from the twin: it says so, and does not start."""
-    app = THREE_MISTAKES.replace("Picture_Labels", "labels").replace("maxsize", "maxSize")
-    (tmp_path / "headrace.yaml").write_text(app.replace("ordering: keys", "delivery: knative-source"))
-    done = headrace(tmp_path, "up")
-    assert done.returncode == 2
-    assert "spec.trigger.delivery: knative-source" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("words", "says"),
     [

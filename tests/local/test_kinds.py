@@ -15,6 +15,9 @@ from headrace.local.commands import Surroundings, workload_command
 from headrace.local.plan import plan
 from headrace.local.resources import Delivery, EventIngress, Name, Topic
 from headrace.local.words import on_this_machine, port_words, with_ports_of
+from headrace.manifests.loading import parse_apps
+from headrace.manifests.options import RenderOptions
+from headrace.manifests.rendering import render_all
 
 SINK_URL = "http://kafka-sink-ingress.knative-eventing.svc.cluster.local/shop"
 
@@ -282,3 +285,29 @@ def test_programs_beside_the_interpreter_are_found(tmp_path: Path, monkeypatch: 
     assert on_this_machine(["gunicorn", "app"]) == (str(tmp_path / "gunicorn"), "app")
     assert on_this_machine(["python3.11", "x"]) == (str(tmp_path / "python"), "x")
     assert on_this_machine(["nginx"]) == ("nginx",)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "kinds"), [("knative-source", ["source"] * 2), ("knative-broker", ["trigger"] * 4)]
+)
+def test_apps_that_knative_delivers_to_are_read(delivery: str, kinds: list[str]) -> None:
+    """What `headrace render` makes of them: a delivery each, and one for what each gives up; no dispatcher."""
+    app = f"""
+apiVersion: headrace.dev/v1alpha1
+kind: InferenceApp
+metadata: {{name: labels, namespace: vision}}
+spec:
+  predictor: {{class: "a:B"}}
+  trigger: {{topic: pictures, delivery: {delivery}}}
+  results: {{topic: labels}}
+"""
+    if delivery == "knative-source":  # it has no way for answers
+        app = app.replace("  results: {topic: labels}\n", "")
+    done = plan(render_all(parse_apps(app, "headrace.yaml"), RenderOptions()))
+    assert [each.kind for each in done.deliveries] == kinds
+    assert done.workloads == ()
+    first = done.deliveries[0]
+    assert (first.topic, first.url) == (
+        "pictures",
+        "http://labels.vision.svc.cluster.local/v1/models/labels:predict",
+    )

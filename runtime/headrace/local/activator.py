@@ -53,11 +53,14 @@ class Activator:
         """Requests that wait."""
         return len(self._turns)
 
-    async def acquire(self, headers: Mapping[str, str], within: float) -> Replica:
+    async def acquire(
+        self, headers: Mapping[str, str], within: float, passed_on: dict[str, str] | None = None
+    ) -> Replica:
         """A replica that may take one request now; give it back with :meth:`release`.
 
         A request that has to wait, ``within`` seconds at most, gets a span below the trace context of its ``headers``.
-        A caller that is cancelled leaves the queue.
+        Where it brings no trace of its own, ``passed_on`` gets that span's, so that its answer is in one trace with the
+        cold start that it waited for. A caller that is cancelled leaves the queue.
 
         Raises:
             OverloadedError: too many wait already.
@@ -71,7 +74,9 @@ class Activator:
             depth = self._ground.settings.queue_depth
             if self.queued >= depth:
                 raise OverloadedError(f"pending request queue full: {depth} requests wait for {self._name}")
-            return await self._wait(tracing.extract(headers), within)
+            return await self._wait(
+                tracing.extract(headers), within, passed_on if "traceparent" not in headers else None
+            )
         self._load.change(1)
         return replica
 
@@ -94,9 +99,11 @@ class Activator:
     def _name(self) -> str:
         return str(self._ground.service.name)
 
-    async def _wait(self, context: Context, within: float) -> Replica:
+    async def _wait(self, context: Context, within: float, passed_on: dict[str, str] | None) -> Replica:
         attributes: dict[str, AttributeValue] = {"headrace.service": self._name, "headrace.queue.length": self.queued}
         span = self._ground.tracer.start_span("activator wait", context=context, attributes=attributes)
+        if passed_on is not None:
+            passed_on.update(tracing.inject(span))
         self._load.change(1)
         try:
             self._poke(set_span_in_context(span, Context()))

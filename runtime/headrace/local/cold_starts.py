@@ -37,17 +37,20 @@ class ColdStart:
 
 
 def last_cold_starts(store: TraceStore) -> dict[str, ColdStart]:
-    """The newest of each service, by ``namespace/name``.
+    """The newest of each service that somebody waited for, else its newest, by ``namespace/name``.
+
+    A replica that was added to others has a start, and nobody's first answer.
 
     Raises:
         HeadraceError: the store cannot be read.
     """
-    found: dict[str, ColdStart] = {}
-    for span in store.newest_named(SPAN, _LOOKED_AT):
+    found: dict[str, StoredSpan] = {}
+    # Sorting keeps the order of what is equal: the newest first.
+    for span in sorted(store.newest_named(SPAN, _LOOKED_AT), key=lambda span: not span.parent_id):
         service = str(span.attributes.get("headrace.service", ""))
-        if service and service not in found and "headrace.cold_start.ready" in span.attributes:
-            found[service] = _read(service, span, store.spans_of(span.trace_id))
-    return found
+        if service and "headrace.cold_start.ready" in span.attributes:
+            found.setdefault(service, span)
+    return {service: _read(service, span, store.spans_of(span.trace_id)) for service, span in found.items()}
 
 
 def _read(service: str, cold: StoredSpan, trace: Sequence[StoredSpan]) -> ColdStart:

@@ -68,24 +68,32 @@ class Proxy:
         """The answer of a replica behind ``route`` to this request at ``path``, or why there is none."""
         began = asyncio.get_running_loop().time()
         service = route.pick()
-        limits = service.service.limits
+        limits, trace = service.service.limits, dict[str, str]()
         try:
-            replica = await service.acquire(request.headers, min(limits.total, limits.start))
+            replica = await service.acquire(request.headers, min(limits.total, limits.start), trace)
         except HeadraceError as fault:
             return refusal(fault)
         try:
             waited = asyncio.get_running_loop().time() - began
-            return await self._exchange(request, limits, replica, path, waited)
+            return await self._exchange(request, limits, replica, path, waited=waited, trace=trace)
         finally:
             service.release(replica)
 
     async def _exchange(
-        self, request: web.BaseRequest, limits: Limits, replica: Replica, path: str, waited: float
+        self,
+        request: web.BaseRequest,
+        limits: Limits,
+        replica: Replica,
+        path: str,
+        *,
+        waited: float,
+        trace: dict[str, str],
     ) -> web.StreamResponse:
         total, start = (max(0.001, limit - waited) for limit in (limits.total, limits.start))
         try:
             # A task of its own for the shorter limit, only where it is one.
-            sending = self._send(request, replica, path, aiohttp.ClientTimeout(total, sock_read=limits.idle or None))
+            timeout = aiohttp.ClientTimeout(total, sock_read=limits.idle or None)
+            sending = self._send(request, replica, path, timeout=timeout, trace=trace)
             upstream = await (asyncio.wait_for(sending, start) if start < total else sending)
         except asyncio.TimeoutError:
             return refusal(DeadlineExceededError(f"{replica.name} did not answer {_within(limits)}"))
@@ -101,9 +109,16 @@ class Proxy:
             return await _whole(upstream, replica)
 
     async def _send(
-        self, request: web.BaseRequest, replica: Replica, path: str, timeout: aiohttp.ClientTimeout
+        self,
+        request: web.BaseRequest,
+        replica: Replica,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        trace: dict[str, str],
     ) -> aiohttp.ClientResponse:
         headers = _forwarded(request)
+        headers.update(trace)
         if headers.pop(hdrs.EXPECT, "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0

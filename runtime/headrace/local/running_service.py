@@ -79,7 +79,9 @@ class RunningService:
         """What the manifests say of it."""
         return self._ground.service
 
-    async def acquire(self, headers: Mapping[str, str], within: float) -> Replica:
+    async def acquire(
+        self, headers: Mapping[str, str], within: float, passed_on: dict[str, str] | None = None
+    ) -> Replica:
         """A replica for one request; give it back with :meth:`release`.
 
         Through the activator while the spare capacity is below the target burst capacity; else straight to the
@@ -90,7 +92,7 @@ class RunningService:
         """
         ready = self._replicas.ready
         if self._autoscaler.proxied or not ready:
-            return await self.activator.acquire(headers, within)
+            return await self.activator.acquire(headers, within, passed_on)
         self._turn += 1
         replica = ready[self._turn % len(ready)]
         self._load.change(1)
