@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -66,7 +67,7 @@ def _clear(home: Path) -> None:
 
 
 async def _run(app: InferenceApp, home: Path, pictures: list[Path], output: str) -> DemoFacts:
-    from headrace.cli.running import event_line, on_port
+    from headrace.cli.running import event_line
     from headrace.local.apps import twin_of
     from headrace.local.settings import DEFAULTS
 
@@ -81,7 +82,7 @@ async def _run(app: InferenceApp, home: Path, pictures: list[Path], output: str)
         folder=Path.cwd(),
         kafka=None,
         port=0,
-        settings=on_port(DEFAULTS, 0),
+        settings=replace(DEFAULTS, kafka_port=0),
         on_event=happened,
     )
     async with twin:

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from headrace.local.settings import TwinSettings
     from headrace.local.status import TwinEvent
     from headrace.local.twin import Twin
 
 
-def on_port(settings: TwinSettings, kafka_port: int) -> TwinSettings:
-    """The settings with the embedded broker's port."""
-    return replace(settings, kafka_port=kafka_port)
-
-
-async def until_stopped(twin: Twin, welcome: Callable[[], str]) -> None:
-    """Start the twin, print the welcome, and end it at SIGTERM or Ctrl-C."""
+def stopped_by_signals() -> asyncio.Event:
+    """Set at SIGTERM or Ctrl-C."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    starting = asyncio.ensure_future(twin.start())
-    stopping = asyncio.ensure_future(stop.wait())
+    return stop
+
+
+async def started(twin: Twin, stop: asyncio.Event) -> bool:
+    """Start the twin; False where it was told to stop before it was up.
+
+    Raises:
+        HeadraceError: it does not start.
+    """
+    starting, stopping = asyncio.ensure_future(twin.start()), asyncio.ensure_future(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    try:
-        if not starting.done():
-            starting.cancel()
-            return
-        starting.result()
-        typer.echo(welcome())
-        await stopping
-        typer.echo("stopping", err=True)
-    finally:
-        stopping.cancel()
-        await twin.stop()
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+        return False
+    starting.result()
+    return True
 
 
 def event_line(event: TwinEvent) -> str:

@@ -38,12 +38,16 @@ def up(
         typer.Option(help="Fork replicas from a process that has imported the model's code; else each imports it."),
     ] = True,
     reload: Annotated[
-        bool, typer.Option(help="Follow changes of the headrace.yaml and of the Python files beside it.")
+        bool,
+        typer.Option(
+            help="Follow changes of the headrace.yaml and of the Python files beside it; of MANIFESTS, annotations."
+        ),
     ] = True,
     live: Annotated[
         bool | None,
         typer.Option(
-            "--live/--plain", help="A table at the foot of the terminal, or lines alone [default: by terminal]."
+            "--live/--plain",
+            help="A table at the foot of the terminal, or lines alone [default: by terminal; MANIFESTS: lines].",
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what the processes write.")] = False,
@@ -64,7 +68,7 @@ def up(
     if manifests:
         from headrace.cli.up_manifests import up_manifests
 
-        up_manifests(manifests, kafka=kafka, port=port, settings=settings, verbose=verbose)
+        up_manifests(manifests, kafka=kafka, port=port, settings=settings, verbose=verbose, reload=reload)
         return
     options = UpOptions(
         file=file,

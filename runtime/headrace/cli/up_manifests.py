@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from headrace.cli.running import event_line, until_stopped
+from headrace.cli.running import event_line, started, stopped_by_signals
 
 if TYPE_CHECKING:
     from headrace.local.settings import TwinSettings
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
     from headrace.local.twin import Twin
 
 
-def up_manifests(manifests: Path, *, kafka: str | None, port: int, settings: TwinSettings, verbose: bool) -> None:
+def up_manifests(
+    manifests: Path, *, kafka: str | None, port: int, settings: TwinSettings, verbose: bool, reload: bool
+) -> None:
     """Run them until Ctrl-C; what does not run, or does nothing, is named.
 
     Raises:
@@ -36,27 +37,36 @@ def up_manifests(manifests: Path, *, kafka: str | None, port: int, settings: Twi
         cwd=Path.cwd(),
         settings=settings,
         on_event=_tell,
-        echo=(lambda line: typer.echo(line, err=True)) if verbose else None,
+        echo=_say if verbose else None,
         create_topics=topic_creator(kafka),
     )
-    asyncio.run(_run(twin, manifests))
+    asyncio.run(_run(twin, manifests, reload=reload))
 
 
-async def _run(twin: Twin, manifests: Path) -> None:
+async def _run(twin: Twin, manifests: Path, *, reload: bool) -> None:
     from headrace.local.manifest_files import follow
 
-    following = asyncio.ensure_future(follow(twin, manifests, lambda line: typer.echo(line, err=True)))
+    stop = stopped_by_signals()
+    following = asyncio.ensure_future(follow(twin, manifests, _say)) if reload else None
     try:
-        await until_stopped(twin, lambda: _welcome(twin))
+        if await started(twin, stop):
+            typer.echo(_welcome(twin))
+            await stop.wait()
+            _say("stopping")
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
+        await twin.stop()
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _tell(event: TwinEvent) -> None:
     if line := event_line(event) or _ignored(event):
-        typer.echo(line, err=True)
+        _say(line)
 
 
 def _ignored(event: TwinEvent) -> str:

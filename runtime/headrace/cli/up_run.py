@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from headrace.cli.changes import broken, changes
-from headrace.cli.running import event_line
+from headrace.cli.running import event_line, started, stopped_by_signals
 from headrace.errors import HeadraceError
 from headrace.manifests.loading import load_apps
 
@@ -60,28 +59,14 @@ class Up:
         Raises:
             HeadraceError: the twin does not start.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        self._stop = stopped_by_signals()
         try:
-            if await self._started():
+            if await started(self._twin, self._stop):
                 typer.echo(_welcome(self._twin, self._apps))
                 await self._stay()
                 typer.echo("stopping", err=True)
         finally:
             await self._twin.stop()
-
-    async def _started(self) -> bool:
-        """Whether it is up; False where it was told to stop before."""
-        starting = asyncio.ensure_future(self._twin.start())
-        stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait([starting])
-            return False
-        starting.result()
-        return True
 
     async def _stay(self) -> None:
         beside = [asyncio.ensure_future(self._show())] if self._options.live else []
@@ -129,7 +114,7 @@ class Up:
         self._say(f"{self._options.file.name} changed: starting anew")
         await self._twin.stop()
         self._twin, self._apps = made, apps
-        if await self._started():
+        if await started(self._twin, self._stop):
             self._say(_welcome(self._twin, apps))
 
     def _refuse(self, reason: str) -> None:

@@ -179,6 +179,7 @@ def test_classes_are_read_off_the_command() -> None:
     argv = ("python", "-m", "headrace.cli.main", "serve", "--class=a:A", "--also", "x=b.py:B@file:///m", "--name", "n")
     assert classes_of(argv) == ("a:A", "b.py:B")
     assert classes_of(("python", "-m", "headrace.cli.main", "serve", "--class", "a:A")) == ("a:A",)
+    assert classes_of((*argv, "--execution", "process")) == (), "they are imported where they run"
     assert not may_fork(argv), "another Python than this one"
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from headrace.errors import UnavailableError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from headrace.local.logs import LogFile
 
 _SERVE = ("-m", "headrace.cli.main", "serve")
-_CLASS_FLAGS = ("--class", "--also")
 _GRACE = 2.0
 """Seconds that a template may take to end; its forks are gone by then."""
 _PROGRAM = "headrace.local.template.program"
@@ -36,18 +36,18 @@ def may_fork(argv: tuple[str, ...]) -> bool:
 
 
 def classes_of(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The ``MODULE:CLASS`` that a ``headrace serve`` serves."""
-    found = []
-    for position, word in enumerate(argv):
-        flag, equals, value = word.partition("=")
-        if flag not in _CLASS_FLAGS:
-            continue
-        if not equals:
-            value = argv[position + 1] if position + 1 < len(argv) else ""
-        if flag == "--also":  # NAME=MODULE:CLASS[@URI]
-            value = value.partition("=")[2].partition("@")[0]
-        found.append(value)
-    return tuple(found)
+    """The ``MODULE:CLASS`` that a ``headrace serve`` imports itself: none where models have processes of their own."""
+    if "process" in _values(argv, "--execution"):
+        return ()
+    # NAME=MODULE:CLASS[@URI]
+    further = (value.partition("=")[2].partition("@")[0] for value in _values(argv, "--also"))
+    return (*_values(argv, "--class"), *further)
+
+
+def _values(argv: tuple[str, ...], flag: str) -> list[str]:
+    """Each value of a flag, written as ``--flag value`` or ``--flag=value``."""
+    apart = [value for word, value in pairwise(argv) if word == flag]
+    return apart + [word.partition("=")[2] for word in argv if word.startswith(f"{flag}=")]
 
 
 class _Fork:
@@ -127,7 +127,7 @@ class Template:
         self._process: Process | None = None
         self._socket: socket.socket | None = None
         self._usable: asyncio.Future[bool] | None = None
-        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._asked: dict[int, asyncio.Future[_Fork]] = {}
         self._running: dict[int, _Fork] = {}
         self._next = 0
         self._closed = False
@@ -197,18 +197,18 @@ class Template:
         if self._socket is None:
             raise _NoForkError
         self._next += 1
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[_Fork] = asyncio.get_running_loop().create_future()
         self._asked[self._next] = answer
         request = Fork(self._next, command.argv, dict(command.environment), str(cwd or os.getcwd()))  # noqa: PTH109  # a word for the wire
         try:
             socket.send_fds(self._socket, [encoded(request)], [output])
-            pid = await answer
+            fork = await answer
         except OSError as fault:  # too large for a packet, or the template is just gone
             raise _NoForkError from fault
         finally:
             self._asked.pop(request.number, None)
         self.forks += 1
-        return self._running[pid]
+        return fork
 
     def _heard(self) -> None:
         assert self._socket is not None
@@ -240,8 +240,8 @@ class Template:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(forked.pid, signal.SIGKILL)
             return
-        self._running[forked.pid] = _Fork(forked.pid)
-        answer.set_result(forked.pid)
+        fork = self._running[forked.pid] = _Fork(forked.pid)
+        answer.set_result(fork)
 
     def _lost(self) -> None:
         """The template is gone; Linux has told its forks to end."""
