@@ -47,7 +47,9 @@ def caller_context(headers: Mapping[str, str]) -> Context | None:
 
 def outgoing(headers: Mapping[str, str], span: Span, context: Context | None) -> dict[str, str]:
     """The headers that the predictor gets of the caller's ``headers``, with ``span`` as the parent of its own."""
-    sent = {name: value for name, value in headers.items() if name in FORWARDED}
-    if tracing.is_known(span):
-        sent |= tracing.inject(span, get_current() if context is None else context)
-    return sent
+    return {name: value for name, value in headers.items() if name in FORWARDED} | trace_headers(span, context)
+
+
+def trace_headers(span: Span, context: Context | None) -> dict[str, str]:
+    """The headers that make ``span`` the parent of the predictor's; none where there is no trace."""
+    return tracing.inject(span, get_current() if context is None else context) if tracing.is_known(span) else {}

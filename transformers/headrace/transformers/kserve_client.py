@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import httpx
 import orjson
-from opentelemetry import propagate, trace
 
 from headrace.errors import DeadlineExceededError
 from headrace.models import tensors
@@ -113,8 +112,7 @@ class RestClient(InferenceRESTClient):
         context = forwarding.caller_context(headers)
         span = forwarding.start_span(context, {"http.request.method": "POST", "url.full": f"{self._base_url}{path}"})
         with tracing.recorded(span):
-            if span.get_span_context().is_valid:
-                propagate.inject(headers, trace.set_span_in_context(span, context))
+            headers = headers | forwarding.trace_headers(span, context)
             answer = await self._asked(path, body, headers, timeout)
             span.set_attribute("http.response.status_code", answer.status)
             if httpx.codes.is_success(answer.status):
