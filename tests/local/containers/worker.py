@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 
@@ -21,12 +20,12 @@ def journal(what: str) -> None:
 
 
 def main() -> None:
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    # Waited for, not handled: a handler that sets an Event deadlocks where it comes in the middle of its wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     journal("start " + json.dumps({"argv": sys.argv[1:], "env": dict(os.environ), "pid": os.getpid()}))
     if "FAIL" in os.environ:
         sys.exit("nothing to work on")
-    ended.wait()
+    signal.sigwait({signal.SIGTERM})
     journal("SIGTERM")
     if "DRAIN" in os.environ:
         with urllib.request.urlopen(f"{os.environ['K_SINK']}/?delay={os.environ['DRAIN']}") as answer:

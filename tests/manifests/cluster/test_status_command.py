@@ -20,6 +20,7 @@ def printed(problem: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
     class Home:
         ingress = found.ingress
+        traces = "none"
 
     async def fetched(ingress: str) -> TwinStatus:
         assert ingress == found.ingress
